@@ -90,7 +90,7 @@ MEANING = {
 class Faults(NamedTuple):
     """How often each fault was met, and where first (a frame number; 0 for the file itself)."""
 
-    count: NDArray[np.int64]
+    count: NDArray[np.int64]  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     first_frame: NDArray[np.int64]
 
 

@@ -128,7 +128,7 @@ class Messages(NamedTuple):
     size: I64  # bytes of the whole message (without record marks)
     stream_end: I64  # TCP: stream offset just past the message, comparable with Streams.acked; UDP: -1
     damage: I16  # bit set: 1 captured only in part, 2 bytes lost in a TCP gap, 4 kept at its head only
-    call: I64  # call: its serial number (every copy counts, from 0); reply: that of the call it answers, -1 orphan
+    call: I64  # call: its serial number (every copy counts, from 0); reply: that of its call, -1 orphan
     retransmit_of: I64  # call: serial number of the first copy, -1 if this is the first; reply: -1
     program: I64  # reply: as of its call; -1 unknown
     version: I64
@@ -138,7 +138,7 @@ class Messages(NamedTuple):
     cred: I64  # call: first byte of the credential body, offset into memory; reply: -1
     cred_size: I64
     gss: I16  # RPCSEC_GSS: 0 not GSS, 1 plain (DATA/none), 2 integrity, 3 privacy, 4 INIT/CONTINUE/DESTROY
-    status: I64  # reply: 0 SUCCESS, 1..5 accept_stat, 10 RPC_MISMATCH, 20 + auth_stat AUTH_ERROR; -1 call or unreadable
+    status: I64  # reply: 0 SUCCESS, 1..5 accept_stat, 10 RPC_MISMATCH, 20 + auth_stat; -1 call, unreadable
     low: I64  # reply: low and high of PROG_MISMATCH or RPC_MISMATCH, else -1
     high: I64
     body: I64  # first byte of the arguments or results, offset into memory
@@ -152,14 +152,16 @@ class Messages(NamedTuple):
 
 T = TypeVar("T", bound=NamedTuple)
 
+
 def new_table(kind: type[T], capacity: int) -> T:
     """A table of `capacity` zeroed rows."""
-    return kind(*(np.zeros(capacity, dtype_of(hint)) for hint in kind.__annotations__.values()))
+    return kind._make(np.zeros(capacity, dtype_of(hint)) for hint in kind.__annotations__.values())
 
 
 def dtype_of(hint: object) -> "np.dtype[np.generic]":
     """The NumPy dtype that a column's annotation names."""
-    return np.dtype(get_args(get_args(hint)[1])[0])
+    scalar: type[np.generic] = get_args(get_args(hint)[1])[0]
+    return np.dtype(scalar)
 
 
 def grown(table: T, capacity: int) -> T:
