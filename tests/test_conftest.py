@@ -13,7 +13,7 @@ import pytest
 SKIPS = {
     "by mark": "import pytest\n@pytest.mark.skip\ndef test_it(): pass\n",
     "in the test": "import pytest\ndef test_it(): pytest.skip('no tool')\n",
-    "by fixture": "import pytest\n@pytest.fixture\ndef tool(): pytest.skip('none')\ndef test_it(tool): pass\n",
+    "by fixture": "import pytest\n@pytest.fixture\ndef tool(): pytest.skip('')\ndef test_it(tool): pass\n",
     "whole module": "import pytest\npytest.skip('not here', allow_module_level=True)\n",
     "missing import": "import pytest\npytest.importorskip('no_such_module')\n",
 }
