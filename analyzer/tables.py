@@ -108,6 +108,39 @@ class Flows(NamedTuple):
     state: I16  # bit set: 1 SYN seen, 2 SYN+ACK seen, 4/8 FIN by side 0/1, 16 RST, 32/64 payload by side 0/1
 
 
+class Streams(NamedTuple):
+    """One row per flow and side (row * 2 + side): what became of its TCP segments. Offsets count
+    payload bytes from the SYN, or from the first byte seen where that was not captured."""
+
+    acked: I64  # highest offset that the other side acknowledged, -1 none seen
+    segments: I64  # with payload
+    repeated: I64  # of them, those with bytes seen before: retransmissions
+    reordered: I64  # of them, those that came ahead of a hole
+    gaps: I64  # holes never filled
+    gap_bytes: I64
+
+
+class Repeats(NamedTuple):
+    """One row per TCP segment of a block that carries bytes seen before."""
+
+    frame: I64
+    time: I64
+    flow: I32
+    side: I8
+    start: I64  # stream offset of its first byte
+    end: I64  # one past its last
+
+
+class Holes(NamedTuple):
+    """One row per gap that a block brought to light: bytes that were sent and not captured."""
+
+    frame: I64  # first frame after the hole
+    time: I64
+    flow: I32
+    side: I8
+    bytes: I64  # -1 where the connection went on somewhere else altogether
+
+
 class Messages(NamedTuple):
     """One row per RPC message completed in a block, in the order of completion."""
 
