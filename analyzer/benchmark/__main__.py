@@ -1,0 +1,103 @@
+"""The command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from analyzer.benchmark import generate, report
+from analyzer.benchmark.measure import CommandFailed, in_turn
+
+LEAST_PACKETS = 1000
+LEAST_MEGABYTES = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the captures, run both programs, print: 0 done, 1 the counts differ, 2 could not."""
+    options = _parser().parse_args(argv)
+    say = sys.stdout.write
+    tshark = shutil.which("tshark")
+    if tshark is None:
+        say("tshark is not installed: lockscope alone is measured\n\n")
+    same = True
+    try:
+        for load in ("metadata", "bulk") if options.load == "all" else (options.load,):
+            capture = captured(load, options)
+            runs = in_turn(_commands(capture, tshark), options.runs)
+            size = capture.stat().st_size / 1e6
+            say(report.table(f"{load}: {size:,.0f} MB, {options.runs} runs each", runs) + "\n")
+            sys.stdout.flush()
+            same &= report.agree(report.calls(runs))
+    except (CommandFailed, OSError) as problem:
+        sys.stderr.write(f"benchmark: {problem}\n")
+        return 2
+    return 0 if same else 1
+
+
+def captured(load: str, options: argparse.Namespace) -> Path:
+    """The capture of a load, made unless it is there already.
+
+    Its name holds a hash of the code that makes it, so an old one is never taken for it.
+    """
+    amount = options.packets if load == "metadata" else options.megabytes
+    make: Callable[[Path, int], None] = generate.metadata if load == "metadata" else generate.bulk
+    options.dir.mkdir(parents=True, exist_ok=True)
+    path: Path = options.dir / f"{load}-{amount}-{_version()}.pcap"
+    if not path.exists():
+        make(path, amount if load == "metadata" else amount * 1_000_000)
+    return path
+
+
+def _version() -> str:
+    folder = Path(__file__).parent
+    code = b"".join((folder / name).read_bytes() for name in ("generate.py", "wire.py"))
+    return hashlib.sha256(code).hexdigest()[:8]
+
+
+def _commands(capture: Path, tshark: str | None) -> dict[str, list[str]]:
+    ours = [sys.executable, "-m", "analyzer", "analyze", "--format", "json", str(capture)]
+    commands = {report.OURS: ours}
+    if tshark is not None:
+        commands[report.THEIRS] = [tshark, "-q", "-z", "rpc,programs", "-r", str(capture)]
+    return commands
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analyzer.benchmark",
+        description="lockscope analyze and tshark -z rpc,programs, in turn, on the same captures",
+    )
+    parser.add_argument("load", nargs="?", default="all", choices=("metadata", "bulk", "all"))
+    packets = "packets of the metadata capture (default: %(default)s)"
+    megabytes = "size of the bulk capture (default: %(default)s)"
+    runs = "runs of each program after one to warm up (default: %(default)s)"
+    kept = "where the captures are kept (default: %(default)s)"
+    folder = Path(tempfile.gettempdir()) / "lockscope-benchmark"
+    parser.add_argument(
+        "--packets", type=_at_least(LEAST_PACKETS), default=1_000_000, metavar="N", help=packets
+    )
+    parser.add_argument(
+        "--megabytes", type=_at_least(LEAST_MEGABYTES), default=500, metavar="M", help=megabytes
+    )
+    parser.add_argument("--runs", type=_at_least(1), default=5, metavar="R", help=runs)
+    parser.add_argument("--dir", type=Path, default=folder, metavar="D", help=kept)
+    return parser
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return value
+
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

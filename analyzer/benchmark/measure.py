@@ -1,0 +1,77 @@
+"""Whole processes, timed.
+
+In: command lines. Out: for every run the wall and CPU seconds, the peak memory, and what it
+printed.
+
+Theory. The programs run in turn, A B A B, so that a change of load on the machine meets both;
+one run of each before that warms caches and is thrown away. CPU time and memory are the
+kernel's own account of the child (wait4), its waited-for children included.
+
+Never: looks at a capture.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+
+class CommandFailed(Exception):
+    """A measured program did not end well: its times mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one program."""
+
+    wall: float  # seconds
+    cpu: float  # seconds, user and system
+    peak: int  # bytes of resident memory
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median, least and greatest of several runs."""
+
+    median: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of at least one value."""
+        return cls(median(values), min(values), max(values))
+
+
+def run(command: Sequence[str]) -> Run:
+    """Run a command to its end."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
+        begun = time.perf_counter()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=complaints)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)  # or Popen would wait again
+        if process.returncode:
+            complaints.seek(0)
+            said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
+            raise CommandFailed(f"{command[0]} ended with status {process.returncode}: {said}")
+        output.seek(0)
+        text = output.read().decode()
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, text)
+
+
+def in_turn(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[Run]]:
+    """Each command `runs` times, one after the other in every round, after one round to warm up."""
+    for command in commands.values():
+        run(command)
+    done: dict[str, list[Run]] = {name: [] for name in commands}
+    for _ in range(runs):
+        for name, command in commands.items():
+            done[name].append(run(command))
+    return done
