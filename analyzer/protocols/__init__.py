@@ -17,7 +17,7 @@ from analyzer.protocols.nlm import NLM1, NLM3, NLM4
 from analyzer.protocols.nsm import NSM1
 from analyzer.protocols.portmap import PORTMAP2, RPCBIND3, RPCBIND4
 from analyzer.schema.columns import has_bulk
-from analyzer.schema.program import CALL, REPLY, Procedure, Program
+from analyzer.schema.program import CALL, REPLY, Procedure
 
 PROGRAMS = (
     *(PORTMAP2, RPCBIND3, RPCBIND4),

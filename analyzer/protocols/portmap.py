@@ -6,7 +6,7 @@ address, means: not registered.
 """
 
 from analyzer.schema.program import Procedure, Program
-from analyzer.schema.xdr import U32, VOID, Bool, Field, I32, List, Opaque, Struct, Text
+from analyzer.schema.xdr import I32, U32, VOID, Bool, Field, List, Opaque, Struct, Text
 
 PORTMAP = 100000
 PROTOCOLS = {6: "TCP", 17: "UDP"}

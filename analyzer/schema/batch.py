@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from analyzer.faults import Fault
+from analyzer.index import Ints
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
-from analyzer.schema import plan as p
 from analyzer.schema.plan import (
     BULK,
     COUNT,
@@ -37,7 +37,6 @@ from analyzer.schema.plan import (
     IF_LEFT,
     INT,
     LAST_INT,
-    LEAVE,
     MORE,
     OVER,
     REST,
@@ -46,11 +45,11 @@ from analyzer.schema.plan import (
     SWITCH,
     TRUTH,
     WORDS,
+    flatten,
 )
 from analyzer.schema.rows import Columns, collect
 from analyzer.schema.xdr import Type
 from analyzer.tables import Bytes
-from analyzer.tables import I64 as Ints
 
 SHORT, LIMIT, DEPTH = int(Fault.XDR_SHORT), int(Fault.XDR_LIMIT), int(Fault.XDR_DEPTH)
 BOOL, PADDING, TRAILING = int(Fault.XDR_BOOL), int(Fault.XDR_PADDING), int(Fault.XDR_TRAILING)
@@ -63,7 +62,7 @@ class Decoder:
     """Decodes all messages of one declared type. `wanted` names the columns to keep."""
 
     def __init__(self, declared: Type, wanted: Collection[str] | None = None, compiled: bool = True) -> None:
-        self._plan = p.plan(declared, wanted)
+        self._plan = flatten(declared, wanted)
         self._follow = compiled_kernel(follow) if compiled else follow
         self._width = self._plan.layouts[0].width
         self._child_width = max((layout.width for layout in self._plan.layouts[1:]), default=0)
@@ -127,7 +126,7 @@ def hyper(memory: Any, at: Any) -> Any:
 @kernel
 def is_padded(memory: Any, at: Any, size: Any) -> Any:
     """Whether the padding after `size` bytes from `at` is zero."""
-    for j in range(at + size, at + ((size + 3) & ~3)):
+    for j in range(at + size, at + ((size + 3) & ~3)):  # noqa: SIM110 (a kernel has no generators)
         if int(memory[j]) != 0:
             return False
     return True
@@ -191,7 +190,7 @@ def follow(
                 if fit < c:
                     hard = SHORT
                     break
-            elif op == SPAN or op == OVER:
+            elif op in (SPAN, OVER):
                 if at + 4 > stop:
                     hard = SHORT
                     break
@@ -317,7 +316,7 @@ def follow(
                     break
                 at += 4
                 stack[a, 0] = n
-            elif op == MORE or op == EACH:
+            elif op in (MORE, EACH):
                 left = int(stack[a, 0])
                 if op == MORE:
                     if at + 4 > stop:

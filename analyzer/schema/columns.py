@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from analyzer.schema.xdr import (
+    I32,
+    I64,
     SPANS,
     TABLES,
+    U32,
+    U64,
     Array,
     Bool,
     Field,
-    I32,
-    I64,
     LastInt,
     List,
     Optional,
@@ -25,8 +27,6 @@ from analyzer.schema.xdr import (
     Tail,
     Text,
     Type,
-    U32,
-    U64,
     Union,
     joined,
 )
@@ -42,7 +42,7 @@ DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """One column: `dtype` is a NumPy name, "text" or "bytes"; `type` the declared leaf."""
 

@@ -22,15 +22,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analyzer.index import Ints
 from analyzer.schema.columns import columns
 from analyzer.schema.xdr import (
+    I32,
+    I64,
     MOST_ENTRIES,
     SPANS,
+    U32,
+    U64,
     Array,
     Bool,
     Field,
-    I32,
-    I64,
     LastInt,
     List,
     Opaque,
@@ -40,13 +43,10 @@ from analyzer.schema.xdr import (
     Tail,
     Text,
     Type,
-    U32,
-    U64,
     Union,
     joined,
     padded,
 )
-from analyzer.tables import I64 as Ints
 
 # op               columns 1.. of the instruction
 END = 0
@@ -115,7 +115,7 @@ class Plan:
     levels: int
 
 
-def plan(declared: Type, wanted: Collection[str] | None = None) -> Plan:
+def flatten(declared: Type, wanted: Collection[str] | None = None) -> Plan:
     """Flatten `declared`. `wanted` names columns as `columns` does, or whole child tables."""
     names = [column.name for column in columns(declared)]
     chosen = set(names) if wanted is None else _chosen(names, wanted)
@@ -262,10 +262,12 @@ class _Writer:
             self.layouts.append(Layout(path, table, CHILD_HEADER))
         level, self.level = self.level, self.level + 1
         self.deepest = max(self.deepest, self.level)
-        linked = isinstance(declared, List)
-        self.emit(*(ENTER, level, MOST_ENTRIES) if linked else (COUNT, level, declared.limit))
+        if isinstance(declared, Array):
+            self.emit(COUNT, level, declared.limit)
+        else:
+            self.emit(ENTER, level, MOST_ENTRIES)
         start = self.here()
-        self.emit(MORE if linked else EACH, level, child)
+        self.emit(EACH if isinstance(declared, Array) else MORE, level, child)
         self.node(declared.of, child, name, "")
         if child >= 0:
             self.emit(LEAVE)

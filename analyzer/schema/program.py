@@ -8,7 +8,7 @@ Never: holds behaviour.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from analyzer.schema.xdr import Type
 
@@ -16,7 +16,7 @@ CALL, REPLY = 0, 1
 """Directions, as in the message type of RFC 5531."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Procedure:
     """One procedure. `call` and `reply` are None where only the name is declared.
 
@@ -36,11 +36,11 @@ class Procedure:
         return self.reply if direction == REPLY else self.call
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """One version of one RPC program."""
 
     number: int
     version: int
     label: str
-    procedures: Mapping[int, Procedure] = field(hash=False)
+    procedures: Mapping[int, Procedure]

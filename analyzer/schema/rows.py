@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.index import Ints
 from analyzer.schema.plan import Layout, Plan
-from analyzer.tables import I64 as Ints
 
 Bools = NDArray[np.bool_]
 Unsigned = NDArray[np.uint64]

@@ -18,12 +18,14 @@ from typing import Any, NoReturn
 
 from analyzer.faults import Fault
 from analyzer.schema.xdr import (
+    I32,
+    I64,
     MOST_ENTRIES,
+    U32,
+    U64,
     Array,
     Bool,
     Field,
-    I32,
-    I64,
     LastInt,
     List,
     Opaque,
@@ -33,8 +35,6 @@ from analyzer.schema.xdr import (
     Tail,
     Text,
     Type,
-    U32,
-    U64,
     Union,
     joined,
     padded,

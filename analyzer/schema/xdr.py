@@ -11,6 +11,9 @@ and a value nobody has named survives.
 Names of nested fields are joined with `_`; a field without a name adds nothing. Lists and
 arrays are tables of their own, whose columns start afresh.
 
+Nodes are compared by identity: a declaration is a thing, not a value, and a process that
+only wants to print its version pays for every method that is generated.
+
 Never: holds behaviour; knows a protocol.
 """
 
@@ -24,34 +27,34 @@ MOST_ENTRIES = 65536
 """Entries of one list that are decoded; a list that goes on is `Fault.XDR_DEPTH`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class U32:
     """Unsigned int, or an enum where `names` says what the numbers are called."""
 
-    names: Mapping[int, str] = field(default_factory=dict, hash=False)
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class I32:
     """Signed int."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class U64:
     """Unsigned hyper."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class I64:
     """Signed hyper."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bool:
     """A word that is 0 or 1. Anything over 1 is taken as true and noted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Opaque:
     """Bytes: counted and at most `limit`, or exactly `limit` of them where `fixed`."""
 
@@ -59,24 +62,24 @@ class Opaque:
     fixed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Text:
     """A counted string of at most `limit` bytes, in whatever encoding its sender uses."""
 
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rest:
     """All bytes up to the end of the message."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LastInt:
     """A signed integer that ends the message: 8 bytes wide where 8 are left, else 4."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Field:
     """A named part of a struct. Where `keep` is false, `type` is bulk data: only its length is
     kept, as NAME_length, and the captured bytes may end inside it."""
@@ -88,7 +91,7 @@ class Field:
     keep: bool = True
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, eq=False, init=False)
 class Struct:
     """Fields in their order on the wire."""
 
@@ -98,37 +101,37 @@ class Struct:
         object.__setattr__(self, "fields", fields)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Union:
     """A tag, then the fields of the arm it selects; `default` is the arm of all other tags."""
 
     tag: Field
-    arms: Mapping[int, Struct] = field(hash=False)
+    arms: Mapping[int, Struct]
     default: Struct = Struct()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Optional:
     """A bool, then the type where it is true (`*` in XDR)."""
 
     of: Type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tail:
     """The type where the message has any bytes left: a last field that some senders omit."""
 
     of: Type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class List:
     """XDR's linked list: each entry preceded by TRUE, the end marked by FALSE. A child table."""
 
     of: Struct
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Array:
     """A counted array of at most `limit` elements. A child table."""
 
