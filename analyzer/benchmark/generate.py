@@ -29,6 +29,9 @@ BLOCK = 65536
 
 _PORTMAP, _NFS, _MOUNT, _NLM = (100000, 2), (100003, 3), (100005, 3), (100021, 4)
 _NFS_PORT, _MOUNT_PORT, _NLM_PORT = 2049, 20048, 40001
+# Client ports start here: reserved ones, as of a kernel, of which Wireshark claims none for
+# another protocol (it takes 802 for TLS, and then the RPC on it is not counted).
+_NFS_FROM, _NLM_FROM, _PORTMAP_FROM, _MNT_FROM, _UMNT_FROM = 930, 940, 950, 960, 970
 _EXPORT = b"/export/data"
 
 _U32 = struct.Struct("!I").pack
@@ -107,9 +110,10 @@ class _Load:
         self._locked = 0
         for client in range(1, CLIENTS + 1):
             self._look_up_ports(client)
-            self._mount(client, 1, _opaque(_EXPORT), _U32(0) + self._handles[0] + _U32(1) + _U32(1))
-        self._nfs = self._connections(800, _NFS_PORT)
-        self._nlm = self._connections(830, _NLM_PORT)
+            mounted = _U32(0) + self._handles[0] + _U32(1) + _U32(1)
+            self._mount(client, _MNT_FROM, 1, mounted)
+        self._nfs = self._connections(_NFS_FROM, _NFS_PORT)
+        self._nlm = self._connections(_NLM_FROM, _NLM_PORT)
 
     def _connections(self, port: int, server_port: int) -> list[Connection]:
         return [
@@ -140,15 +144,15 @@ class _Load:
         link.send(1, _ACCEPTED(self._xid, 1, 0, 0, 0, 0) + results)
 
     def _look_up_ports(self, client: int) -> None:
-        link = Datagrams(self._capture, client, 860 + client, 111)
+        link = Datagrams(self._capture, client, _PORTMAP_FROM + client, 111)
         for program, port in ((_MOUNT, _MOUNT_PORT), (_NFS, _NFS_PORT), (_NLM, _NLM_PORT)):
             asked = struct.pack("!4I", *program, 6, 0)
             self._exchange(link, client, _PORTMAP, 3, asked, _U32(port))
 
-    def _mount(self, client: int, procedure: int, arguments: bytes, results: bytes) -> None:
+    def _mount(self, client: int, port: int, procedure: int, results: bytes) -> None:
         isn = self._random.getrandbits(32)
-        link = Connection(self._capture, client, 880 + client + 10 * procedure, _MOUNT_PORT, isn)
-        self._exchange(link, client, _MOUNT, procedure, arguments, results)
+        link = Connection(self._capture, client, port + client, _MOUNT_PORT, isn)
+        self._exchange(link, client, _MOUNT, procedure, _opaque(_EXPORT), results)
         link.close()
 
     def small_call(self) -> None:
@@ -216,6 +220,6 @@ class _Load:
         for held in self._locks:
             self._unlock(held)
         for client in range(1, CLIENTS + 1):
-            self._mount(client, 3, _opaque(_EXPORT), b"")
+            self._mount(client, _UMNT_FROM, 3, b"")
         for link in self._nfs + self._nlm:
             link.close()
