@@ -1,0 +1,221 @@
+"""A stream of bytes to tables of packets.
+
+In: a `Source`. Out: `Packets`, block by block, in one reused region of memory.
+
+Theory. The region `memory[floor:]` is filled by one `readinto`, behind the tail that the
+last block left (the beginning of a packet), and framed by the kernel of its format. What
+the table has no room for is delivered by the next call without reading again. The reader
+touches the region only inside `read_block`, so several readers may use it one after the
+other.
+
+Never: waits for a full block (a pipe's short read is served at once), raises for anything
+after the first bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.capture.pcap import (
+    DAMAGED,
+    GROW,
+    HEADER,
+    MOST_CAPTURED,
+    PcapForm,
+    frame_pcap,
+    is_pcap,
+    read_header,
+)
+from analyzer.capture.pcapng import (
+    COUNT,
+    DROPS,
+    MOST_READ,
+    ORDER_MAGIC,
+    Interfaces,
+    frame_pcapng,
+    is_pcapng,
+)
+from analyzer.capture.source import Source
+from analyzer.errors import AnalyzerError
+from analyzer.faults import Fault, Faults, note
+from analyzer.kernels import compiled as twin
+from analyzer.tables import Bytes, Packets, grown, new_table
+
+LEAST_REGION = MOST_READ + MOST_CAPTURED
+
+
+class Reader:
+    """The packets of one capture.
+
+    Known so far, and final once `read_block` has returned 0: `frames`, `bytes` of the
+    capture understood, `link_types` declared, `first_time` and `last_time` (None without
+    packets), `drops` that the capture itself admits to, `complete`, and `damage`, which
+    says where and why it is not.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        memory: Bytes,
+        floor: int,
+        compiled: bool,
+        faults: Faults,
+        first_frame: int = 1,
+    ) -> None:
+        if len(memory) - floor < LEAST_REGION:
+            raise ValueError(f"a block region needs {LEAST_REGION} bytes")
+        self.source = source
+        self.frames = 0
+        self.link_types: list[int] = []
+        self.first_time: int | None = None
+        self.last_time: int | None = None
+        self.complete = True
+        self.damage: str | None = None
+        self._memory = memory
+        self._view = memoryview(memory)
+        self._floor = floor
+        self._at = self._stop = floor  # unframed bytes; `_at` beyond `_stop`: bytes to step over
+        self._base = 0  # offset in the capture of the byte at `floor`
+        self._faults = faults
+        self._next_frame = first_frame
+        self._ended = False
+        self._form: PcapForm | None = None
+        self._section = np.zeros(4, np.int64)
+        self._interfaces: Interfaces | None = None
+        self._compiled = compiled
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the (unpacked) capture that were understood."""
+        return self._base + min(self._at, self._stop) - self._floor
+
+    @property
+    def drops(self) -> int:
+        """Packets that the capturing machine says it lost."""
+        if self._interfaces is None:
+            return 0
+        current = self._interfaces.drops[: int(self._section[COUNT])]
+        return int(self._section[DROPS]) + int(current.sum())
+
+    def read_block(self, packets: Packets) -> int:
+        """Fill `packets`; how many rows, 0 at the end of the capture."""
+        if self._form is None and self._interfaces is None and not self._ended:
+            self._start()
+        while not self._ended:
+            rows = self._frame(packets)
+            if rows:
+                return self._account(packets, rows)
+            if not self._ended:
+                self._fill()
+        return 0
+
+    def _start(self) -> None:
+        """Tell the format from the first bytes."""
+        while self._stop - self._floor < HEADER and self._fill():
+            pass
+        head = self._memory[self._floor : self._stop][:HEADER].tobytes()
+        if not head:
+            raise AnalyzerError(f"{self.source.path}: {self.source.damage or 'is empty'}")
+        if is_pcap(head):
+            if len(head) == HEADER:
+                self._form = read_header(head)
+                self.link_types.append(self._form.link)
+                self._at += HEADER
+        elif is_pcapng(head) and _has_order_magic(head):
+            self._interfaces = new_table(Interfaces, 16)
+        else:
+            raise AnalyzerError(f"{self.source.path}: not a packet capture (pcap or pcapng)")
+
+    def _frame(self, packets: Packets) -> int:
+        """Frame what is in the region."""
+        if self._form is not None:
+            frame = twin(frame_pcap) if self._compiled else frame_pcap
+            rows, self._at, why = frame(
+                self._memory, self._at, self._stop, self._form, packets, self._next_frame
+            )
+        else:
+            rows, why = self._frame_blocks(packets)
+        if why == DAMAGED and not rows:
+            self._end(Fault.FILE_DAMAGED, "no packet record")
+        return int(rows)
+
+    def _frame_blocks(self, packets: Packets) -> tuple[int, int]:
+        if self._interfaces is None:
+            return 0, 0
+        frame = twin(frame_pcapng) if self._compiled else frame_pcapng
+        while True:
+            known = int(self._section[COUNT])
+            rows, self._at, why = frame(
+                self._memory,
+                self._at,
+                self._stop,
+                self._section,
+                self._interfaces,
+                packets,
+                self._next_frame,
+            )
+            self._declare(known)
+            if why != GROW:
+                return rows, why
+            self._interfaces = grown(self._interfaces, 4 * len(self._interfaces.link))
+            if rows:
+                return rows, why
+
+    def _declare(self, known: int) -> None:
+        """Remember the link types of interfaces that are new."""
+        if self._interfaces is None:
+            return
+        count = int(self._section[COUNT])
+        fresh = self._interfaces.link[known if known <= count else 0 : count]
+        for link in fresh.tolist():
+            if link not in self.link_types:
+                self.link_types.append(link)
+
+    def _fill(self) -> bool:
+        """Move the tail down and read behind it; whether anything came."""
+        tail = self._stop - self._at
+        self._base += min(self._at, self._stop) - self._floor
+        if tail > 0 and self._at > self._floor:
+            self._memory[self._floor : self._floor + tail] = self._memory[self._at : self._stop].copy()
+        self._at = self._floor + max(0, -tail)
+        self._stop = self._floor + max(0, tail)
+        count = self.source.readinto(self._view[self._stop :])
+        self._stop += count
+        if not count:
+            self._finish()
+        return count > 0
+
+    def _finish(self) -> None:
+        """The stream has ended: inside a packet, or in good order."""
+        if self.source.damage is not None:
+            fault = Fault.FILE_CUT_SHORT if self.source.cut_short else Fault.FILE_DAMAGED
+            self._end(fault, self.source.damage)
+        elif self._at != self._stop:
+            self._end(Fault.FILE_CUT_SHORT, "the file ends inside a packet")
+        self._ended = True
+
+    def _end(self, fault: Fault, what: str) -> None:
+        note(self._faults, fault, 0)
+        self.complete = False
+        self.damage = f"{self.source.path}: {what}, at byte {self.bytes}"
+        self._ended = True
+
+    def _account(self, packets: Packets, rows: int) -> int:
+        time = packets.time[:rows]
+        if self.first_time is None:
+            self.first_time = self.last_time = int(time[0])
+        before = np.concatenate(([self.last_time], time[:-1]))
+        backwards = np.flatnonzero(time < before)
+        if len(backwards):
+            note(self._faults, Fault.TIME_BACKWARDS, int(packets.frame[backwards[0]]))
+            self._faults.count[Fault.TIME_BACKWARDS] += len(backwards) - 1
+        self.last_time = int(time[-1])
+        self.frames += rows
+        self._next_frame += rows
+        return rows
+
+
+def _has_order_magic(head: bytes) -> bool:
+    """Whether a section header of at least 12 bytes has the byte-order magic in its place."""
+    magic = head[8:12]
+    return len(magic) < 4 or ORDER_MAGIC in (int.from_bytes(magic, "big"), int.from_bytes(magic, "little"))
