@@ -74,6 +74,12 @@ def test_one_finding_may_meet_several_entries() -> None:
     assert shortcomings(expected, [finding()]) == []
 
 
+def test_other_findings_do_not_unmeet_an_entry() -> None:
+    assert (
+        unmet(expectation(must=[ENTRY]), [finding(code="umnt-lost"), finding(), finding(client=None)]) == []
+    )
+
+
 def test_the_unmet_entry_is_named() -> None:
     expected = expectation(must=[ENTRY | {"client": "10.0.0.2"}, ENTRY | {"client": "10.0.0.7"}])
     (line,) = unmet(expected, [finding()])
@@ -119,6 +125,11 @@ def test_a_may_covers_its_own_code_only() -> None:
 def test_shortcomings_are_both_kinds() -> None:
     expected = expectation(must=[ENTRY | {"client": "10.0.0.7"}], never=["umnt-lost"])
     assert len(shortcomings(expected, [finding(), finding(code="umnt-lost", severity="info")])) == 2
+
+
+def test_codes_of() -> None:
+    expected = expectation(must=[ENTRY, {"any_of": ["umnt-lost"]}], may=["mnt-unused"], never=["deadlock"])
+    assert expectations.codes_of(expected) == {*ENTRY["any_of"], "umnt-lost", "mnt-unused", "deadlock"}
 
 
 def test_every_expectation_has_its_capture() -> None:
