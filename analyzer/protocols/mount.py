@@ -1,7 +1,11 @@
 """MOUNT (100005): versions 1 (RFC 1094 appendix A), 2 (XNFS C702 chapter 8) and 3 (RFC 1813 5).
 
+In: nothing. Out: `MOUNT1`, `MOUNT2`, `MOUNT3`.
+
 A handle is 32 bytes without a length in versions 1 and 2, counted in version 3; only there do
 authentication flavors follow it. UMNT and UMNTALL return nothing, refused or not.
+
+Never: decodes.
 """
 
 from analyzer.protocols.rpc import FLAVOR

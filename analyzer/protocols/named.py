@@ -1,7 +1,11 @@
 """Programs that are counted but not decoded: only the names of their procedures.
 
+In: nothing. Out: a `Program` for each.
+
 NFS 2 (RFC 1094) and 4 (RFC 7530), rquota, KLM (the lock manager's local side) and the callback
 that SGI's status monitor makes.
+
+Never: decodes.
 """
 
 from analyzer.schema.program import Procedure, Program

@@ -1,8 +1,12 @@
 """NFS version 3 (100003, RFC 1813), and the procedure 22 that it never got.
 
+In: nothing. Out: `NFS3`, and the types that NFS_ACL shares.
+
 `fh` is the object a call is about; where it names an entry of a directory, the directory is
 `dir_fh` and the entry `name`. Attributes carry the name of what they describe as a prefix.
 READ and WRITE carry bulk data: its length is kept, the bytes are not.
+
+Never: decodes.
 """
 
 from analyzer.schema.program import Procedure, Program

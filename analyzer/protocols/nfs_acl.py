@@ -1,6 +1,10 @@
 """NFS_ACL (100227), versions 2 and 3: POSIX access lists, on the connection of NFS.
 
+In: nothing. Out: `NFS_ACL2`, `NFS_ACL3`.
+
 No standard: as in Linux (`include/uapi/linux/nfsacl.h`, `fs/nfs_common/nfsacl.c`) and Solaris.
+
+Never: decodes.
 """
 
 from analyzer.protocols import nfs3

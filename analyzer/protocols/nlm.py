@@ -1,5 +1,7 @@
 """NLM, the network lock manager (100021): versions 1 and 3 (XNFS C702 chapter 10) and 4 (RFC 1813 6).
 
+In: nothing. Out: `NLM1`, `NLM3`, `NLM4`.
+
 One declaration serves all: version 4 widens offsets and lengths to 64 bits and adds statuses.
 GRANTED and GRANTED_MSG are sent by the server of the lock to its client. A procedure named _MSG
 is answered by a call of the procedure named _RES, which carries the same cookie; whether there
@@ -8,6 +10,8 @@ is an RPC reply as well is up to the server.
 Where the sources differ the widest is taken: a netobj is at most 1024 bytes in any version,
 though Linux sends GARBAGE_ARGS to a handle that is not 32 bytes in versions 1 and 3. Linux's
 TEST_RES with DENIED ends 8 bytes early: a short message whose `holder_l_len` is missing.
+
+Never: decodes.
 """
 
 from analyzer.schema.program import Procedure, Program

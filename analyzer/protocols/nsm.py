@@ -1,7 +1,11 @@
 """NSM, the network status monitor (100024), version 1 (XNFS C702 chapter 11).
 
+In: nothing. Out: `NSM1`.
+
 SM_NOTIFY is what a restarted host tells those that it had told to watch it; the other procedures
 are used on the host itself. The `status` of SM_STAT and SM_MON is called `res` in the standard.
+
+Never: decodes.
 """
 
 from analyzer.schema.program import Procedure, Program

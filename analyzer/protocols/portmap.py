@@ -1,8 +1,12 @@
 """portmap version 2 and rpcbind versions 3 and 4 (100000, RFC 1833): who listens where.
 
+In: nothing. Out: `PORTMAP2`, `RPCBIND3`, `RPCBIND4`.
+
 Version 2 speaks of ports, 3 and 4 of universal addresses (`192.0.2.1.8.1`: the port is 8*256+1,
 counted from the right because an IPv6 address has no dots). An answer of port 0, or an empty
 address, means: not registered.
+
+Never: decodes.
 """
 
 from analyzer.schema.program import Procedure, Program

@@ -1,7 +1,11 @@
 """ONC RPC itself (RFC 5531): its enums, and the credential bodies.
 
+In: nothing. Out: `AUTH_SYS_BODY`, `GSS_BODY`, `GSS_INIT_REPLY` and the names of RPC's numbers.
+
 The message header is read by the kernels of `analyzer.messages`; what is declared here is what
 stands inside a credential, and what the numbers of the header are called.
+
+Never: decodes.
 """
 
 from analyzer.schema.xdr import I32, U32, Array, Field, Opaque, Struct, Text
