@@ -103,9 +103,9 @@ def store(
 def differs(memory: Any, chunks: Any, chunk: Any, at: Any, stop: Any, start: Any, kept: Any) -> Any:
     """Whether stream bytes `at` to `stop`, captured at `start`, differ from those of the chunk."""
     into = at - int(chunks[chunk, OFFSET])
-    count = min(stop - at, min(kept, int(chunks[chunk, KEPT]) - into))
+    count = min(stop - at, kept, int(chunks[chunk, KEPT]) - into)
     first = int(chunks[chunk, START]) + into
-    for i in range(count):
+    for i in range(count):  # noqa: SIM110 (numba knows no generators)
         if int(memory[first + i]) != int(memory[start + i]):
             return True
     return False

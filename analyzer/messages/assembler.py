@@ -1,0 +1,247 @@
+"""Segments to messages: the stage as the engine sees it.
+
+In: `Segments` of a block, in capture order. Out: `Messages`, in the order of completion;
+`repeats` and `holes` of the block; counters of streams and calls.
+
+Theory. The class owns all that lives between segments (streams, parsers, calls, the arena) and
+gives it to the kernels; a row of flows that is used again begins a new life with `forget`. All
+of it is bounded: streams by the flows, the rest by the limits given here.
+
+Never: touches a byte itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.faults import Faults
+from analyzer.kernels import compiled as _compiled
+from analyzer.messages.arena import new_arena
+from analyzer.messages.loop import assemble
+from analyzer.messages.pairing import (
+    OPEN_COUNT,
+    ORPHANS,
+    REPLIES,
+    RETRANSMITTED,
+    SERIALS,
+    UNANSWERED,
+    count_unanswered,
+    new_calls,
+)
+from analyzer.messages.records import new_parsers
+from analyzer.messages.row import new_message
+from analyzer.messages.survival import survive
+from analyzer.segments import streams as _streams
+from analyzer.segments.reassembly import HOLE_ROWS, REPEAT_ROWS, forget_stream, new_reassembly
+from analyzer.tables import I64, Bytes, Flows, Holes, Messages, Repeats, Segments, Streams, grown, new_table
+
+# Programs of which a message is believed on sight: portmap, NFS, MOUNT, rquota, the local lock
+# manager, NLM, NSM, NFS_ACL, NFS callback, and SGI's status callback.
+PROGRAMS = np.array(
+    [100000, 100003, 100005, 100011, 100020, 100021, 100024, 100227, 200048, 0x40000000], np.int64
+)
+
+
+class Limits(NamedTuple):
+    """Bounds on what is kept."""
+
+    calls: int = 1 << 17  # copies of calls, open or answered
+    chunks: int = 8192  # segments that wait behind holes, in all
+    stream_chunks: int = 256  # ... of one stream
+    stream_bytes: int = 1 << 20
+
+
+LIMITS = Limits()
+T = TypeVar("T", bound=NamedTuple)
+
+
+class Assembler:
+    """TCP reassembly, record marking, RPC headers and the pairing of calls and replies."""
+
+    def __init__(
+        self,
+        compiled: bool,
+        faults: Faults,
+        memory: Bytes,
+        arena_size: int,
+        flows: Flows,
+        head_only: I64,
+        programs: I64 = PROGRAMS,
+        limits: Limits = LIMITS,
+    ) -> None:
+        """`head_only`: rows of (program, version, procedure, 0 call or 1 reply)."""
+        self.flows = flows
+        self._memory = memory
+        self._faults = faults
+        self._head_only = np.asarray(head_only, np.int64).reshape(-1, 4)
+        self._programs = programs
+        self._limits = limits
+        self._assemble = _compiled(assemble) if compiled else assemble
+        self._survive = _compiled(survive) if compiled else survive
+        self._unanswered = _compiled(count_unanswered) if compiled else count_unanswered
+        self._forget = _compiled(forget_stream) if compiled else forget_stream
+        self._streams = _streams.new_streams(0)
+        self._parsers = new_parsers(0)
+        self._partials = np.zeros(1, np.int64)
+        self._tcp = new_reassembly(limits.chunks, limits.stream_chunks, limits.stream_bytes)
+        self._calls = new_calls(limits.calls)
+        self._arena = new_arena(arena_size)
+        self._message = new_message()
+        self._no_segments = new_table(Segments, 0)
+
+    def feed(
+        self, memory: Bytes, segments: Segments, first_row: int, rows: int, messages: Messages
+    ) -> tuple[int, int]:
+        """Take segments until `rows` or until `messages` is full: (next row, messages filled)."""
+        if first_row >= rows:
+            return first_row, 0
+        self._make_room(int(segments.flow[first_row:rows].max()) + 1, rows - first_row)
+        return self._run(memory, segments, first_row, rows, False, messages)
+
+    def finish(self, messages: Messages) -> int:
+        """The capture is over: what still waits behind holes. To be called until it returns 0."""
+        self._make_room(0, 0)
+        return self._run(self._memory, self._no_segments, 0, 0, True, messages)[1]
+
+    def end_block(self) -> None:
+        """The block is about to be overwritten: save what lives on."""
+        self._survive(
+            self._memory,
+            self._arena,
+            self._streams,
+            self._parsers,
+            self._partials,
+            self._tcp,
+            self._calls,
+        )
+        self._tcp.state[[REPEAT_ROWS, HOLE_ROWS]] = 0
+
+    def forget(self, flows: list[int]) -> None:
+        """These rows of flows are given to others: their streams are no more."""
+        for flow in flows:
+            for stream in (2 * flow, 2 * flow + 1):
+                if stream < len(self._streams):
+                    self._forget(self._streams, self._tcp, stream)
+                    self._parsers[stream, :-1] = 0
+
+    @property
+    def streams(self) -> Streams:
+        """The counters of all streams: row * 2 + side."""
+        return _streams.report(self._streams)
+
+    @property
+    def repeats(self) -> Repeats:
+        """The segments of this block that carried bytes seen before."""
+        count = int(self._tcp.state[REPEAT_ROWS])
+        return _first(self._tcp.repeats, count)
+
+    @property
+    def holes(self) -> Holes:
+        """The gaps that came to light in this block."""
+        count = int(self._tcp.state[HOLE_ROWS])
+        return _first(self._tcp.holes, count)
+
+    def acked(self, flow: int, side: int) -> int:
+        """Highest stream offset of `side` that its peer has acknowledged, -1 none seen."""
+        return self._of_stream(flow, side, _streams.ACKED, -1)
+
+    def gaps(self, flow: int, side: int) -> int:
+        """How many holes of a stream were never filled."""
+        return self._of_stream(flow, side, _streams.GAPS, 0)
+
+    def open_calls(self) -> int:
+        """Copies of calls that wait for a reply now."""
+        return int(self._calls.state[OPEN_COUNT])
+
+    def unanswered_calls(self) -> int:
+        """Calls of which no copy was answered, up to now."""
+        return int(self._calls.state[UNANSWERED]) + int(self._unanswered(self._calls))
+
+    @property
+    def calls(self) -> int:
+        """Calls delivered, every copy."""
+        return int(self._calls.state[SERIALS])
+
+    @property
+    def replies(self) -> int:
+        """Replies delivered."""
+        return int(self._calls.state[REPLIES])
+
+    @property
+    def messages(self) -> int:
+        """Messages delivered."""
+        return self.calls + self.replies
+
+    @property
+    def retransmissions(self) -> int:
+        """Calls that were copies of an earlier one."""
+        return int(self._calls.state[RETRANSMITTED])
+
+    @property
+    def orphan_replies(self) -> int:
+        """Replies whose call was not captured."""
+        return int(self._calls.state[ORPHANS])
+
+    def _of_stream(self, flow: int, side: int, column: int, default: int) -> int:
+        stream = 2 * flow + side
+        return int(self._streams[stream, column]) if stream < len(self._streams) else default
+
+    def _run(
+        self,
+        memory: Bytes,
+        segments: Segments,
+        row: int,
+        rows: int,
+        ending: bool,
+        messages: Messages,
+    ) -> tuple[int, int]:
+        self._memory = memory
+        next_row, count = self._assemble(
+            memory,
+            segments,
+            row,
+            rows,
+            ending,
+            messages,
+            self.flows,
+            self._streams,
+            self._parsers,
+            self._partials,
+            self._tcp,
+            self._calls,
+            self._arena,
+            self._head_only,
+            self._programs,
+            self._message,
+            self._faults,
+        )
+        return int(next_row), int(count)
+
+    def _make_room(self, flows: int, rows: int) -> None:
+        """Streams for `flows` flows, and repeats and holes that `rows` more segments may bring."""
+        have = len(self._streams)
+        if 2 * flows > have:
+            more = max(2 * flows, 2 * have, 64) - have
+            self._streams = np.concatenate([self._streams, _streams.new_streams(more)])
+            self._parsers = np.concatenate([self._parsers, new_parsers(more)])
+            self._partials = _longer(self._partials, have + more + 1)
+        state = self._tcp.state
+        repeats = int(state[REPEAT_ROWS]) + rows
+        holes = int(state[HOLE_ROWS]) + rows + self._limits.chunks
+        if repeats > len(self._tcp.repeats.frame):
+            self._tcp = self._tcp._replace(repeats=grown(self._tcp.repeats, repeats))
+        if holes > len(self._tcp.holes.frame):
+            self._tcp = self._tcp._replace(holes=grown(self._tcp.holes, holes))
+
+
+def _first(table: T, rows: int) -> T:
+    return type(table)(*(column[:rows] for column in table))
+
+
+def _longer(column: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    longer = np.zeros(length, np.int64)
+    longer[: len(column)] = column
+    return longer
