@@ -13,7 +13,7 @@ Never: reads, waits, copies packet bytes.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from analyzer.kernels import kernel
 
@@ -42,7 +42,7 @@ _MAGIC = {
 
 def is_pcap(head: bytes) -> bool:
     """Whether a file that begins with these four bytes is a classic pcap."""
-    return any(int.from_bytes(head[:4], order) in _MAGIC for order in ("big", "little"))
+    return int.from_bytes(head[:4], "big") in _MAGIC or int.from_bytes(head[:4], "little") in _MAGIC
 
 
 def read_header(header: bytes) -> PcapForm:
@@ -52,7 +52,7 @@ def read_header(header: bytes) -> PcapForm:
     trail the frame and are cut off with Ethernet's padding, by the length of the IP packet.
     """
     big = int.from_bytes(header[:4], "big") in _MAGIC
-    order = "big" if big else "little"
+    order: Literal["big", "little"] = "big" if big else "little"
     scale, head = _MAGIC[int.from_bytes(header[:4], order)]
     return PcapForm(int(big), scale, head, int.from_bytes(header[20:24], order) & 0xFFFF)
 

@@ -72,7 +72,7 @@ class Reader:
         self.complete = True
         self.damage: str | None = None
         self._memory = memory
-        self._view = memoryview(memory)
+        self._view = memory.data
         self._floor = floor
         self._at = self._stop = floor  # unframed bytes; `_at` beyond `_stop`: bytes to step over
         self._base = 0  # offset in the capture of the byte at `floor`
@@ -201,14 +201,14 @@ class Reader:
         self._ended = True
 
     def _account(self, packets: Packets, rows: int) -> int:
+        """Take note of a block's times."""
         time = packets.time[:rows]
         if self.first_time is None:
-            self.first_time = self.last_time = int(time[0])
-        before = np.concatenate(([self.last_time], time[:-1]))
-        backwards = np.flatnonzero(time < before)
-        if len(backwards):
-            note(self._faults, Fault.TIME_BACKWARDS, int(packets.frame[backwards[0]]))
-            self._faults.count[Fault.TIME_BACKWARDS] += len(backwards) - 1
+            self.first_time = int(time[0])
+        elif self.last_time is not None and time[0] < self.last_time:
+            note(self._faults, Fault.TIME_BACKWARDS, self._next_frame)
+        for row in np.flatnonzero(time[1:] < time[:-1]).tolist():
+            note(self._faults, Fault.TIME_BACKWARDS, self._next_frame + row + 1)
         self.last_time = int(time[-1])
         self.frames += rows
         self._next_frame += rows

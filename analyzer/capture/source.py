@@ -19,7 +19,7 @@ import stat
 import sys
 from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Self
 
 from analyzer.capture.unpack import Unpacker, unpacker_for
 from analyzer.errors import AnalyzerError
@@ -36,7 +36,7 @@ class Source:
     `cut_short` whether it merely broke off there.
     """
 
-    def __init__(self, path: str, raw: BinaryIO | RawIOBase, size: int | None) -> None:
+    def __init__(self, path: str, raw: RawIOBase, size: int | None) -> None:
         self.path = path
         self.size = size
         self.bytes_read = 0
@@ -131,7 +131,7 @@ class Source:
         if self.path != STDIN:
             self._raw.close()
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -143,7 +143,7 @@ def open_source(path: str) -> Source:
     try:
         if path == STDIN:
             return Source(path, _standard_input(), None)
-        raw = Path(path).open("rb", buffering=0)
+        raw = Path(path).open("rb", buffering=0)  # noqa: SIM115, the source closes it
         status = os.fstat(raw.fileno())
         return Source(path, raw, status.st_size if stat.S_ISREG(status.st_mode) else None)
     except OSError as error:

@@ -32,9 +32,9 @@ from analyzer.frames.flows import (
     host_row,
     near_entry,
 )
-from analyzer.frames.ip import BAD, FINE, FIRST, LATER, SHORT, WHOLE, ipv4, ipv6
-from analyzer.frames.link import CUT, IPV4, OTHER, UNKNOWN, find_ip
-from analyzer.frames.transport import ICMP, ICMPV6, read_tcp, read_udp, read_unreachable
+from analyzer.frames.ip import FINE, LATER, SHORT, WHOLE, ipv4, ipv6
+from analyzer.frames.link import CUT, IPV4, UNKNOWN, find_ip
+from analyzer.frames.transport import ICMP, ICMPV6, LONG, read_tcp, read_udp, read_unreachable
 from analyzer.index import new_slots, refill
 from analyzer.kernels import compiled as twin
 from analyzer.kernels import kernel
@@ -106,10 +106,7 @@ def dissect(
             elif kind == CUT:
                 note_short(faults, stop, end, frame)
             continue
-        if kind == IPV4:
-            header = ipv4(memory, at, stop, end)
-        else:
-            header = ipv6(memory, at, stop, end)
+        header = ipv4(memory, at, stop, end) if kind == IPV4 else ipv6(memory, at, stop, end)
         look, protocol, at, size, piece, high, low, to_high, to_low = header
         if look != FINE:
             if look == SHORT:
@@ -120,7 +117,7 @@ def dissect(
         if at + size > end:
             note(faults, Fault.FRAME_MALFORMED, frame)
         stop = min(stop, at + size)
-        carried = protocol == TCP or protocol == UDP  # noqa: PLR1714
+        carried = protocol in (TCP, UDP)
         if carried and piece != WHOLE:
             note(faults, Fault.FRAGMENT_INCOMPLETE, frame)
         if not carried or piece == LATER:
@@ -129,7 +126,7 @@ def dissect(
                 note(faults, Fault.HOSTS_FULL, frame)
                 continue
             note_host(hosts, source, frame, time)
-            if piece == WHOLE and (protocol == ICMP or protocol == ICMPV6):  # noqa: PLR1714
+            if piece == WHOLE and protocol in (ICMP, ICMPV6):
                 code, quoted, port, of_high, of_low = read_unreachable(memory, at, stop, size, protocol)
                 if code >= 0:
                     target = host_row(hosts, book.host_slots, counts, to_high, to_low)
@@ -155,7 +152,7 @@ def dissect(
             look, sport, dport, size = read_udp(memory, at, stop, size, piece)
             seq, ack, flags = 0, 0, -1
             at += 8
-            if look == BAD and sport | dport:  # only its length contradicts IP's
+            if look == LONG:
                 note(faults, Fault.FRAME_MALFORMED, frame)
                 look = FINE
         if look != FINE:
@@ -325,7 +322,7 @@ class Dissector:
         high, low = int(self.hosts.high[host]), int(self.hosts.low[host])
         if high == 0 and low >> 32 == 0xFFFF:
             return str(ipaddress.IPv4Address(low & 0xFFFFFFFF))
-        return str(ipaddress.IPv6Address(((high << 64) | (low & (ALL_ONES))) & ((1 << 128) - 1)))
+        return str(ipaddress.IPv6Address(((high << 64) | (low & ALL_ONES)) & ((1 << 128) - 1)))
 
     def feed(
         self,
@@ -344,7 +341,7 @@ class Dissector:
         """
         run = twin(dissect) if self._compiled else dissect
         # plain Python reads bytes from a memoryview twice as fast as from an array
-        view: Any = memory if self._compiled else memoryview(memory)
+        view: Any = memory if self._compiled else memory.data
         filled = np.zeros(3, np.int64)
         if self._flows_in_use() >= self._max_flows:
             self._forget_flows(int(packets.frame[first_row]) if first_row < rows else 0)

@@ -16,6 +16,9 @@ from typing import Any
 from analyzer.frames.ip import BAD, FINE, FIRST, LATER, SHORT, ipv4, ipv6
 from analyzer.frames.words import be16, be32, byte
 from analyzer.kernels import kernel
+from analyzer.tables import TCP, UDP
+
+LONG = 3  # a look of its own: the length contradicts that of IP, all else is fine
 
 ICMP, ICMPV6 = 1, 58
 UNREACHABLE, UNREACHABLE_V6 = 3, 1  # RFC 792, RFC 4443 3.1
@@ -61,7 +64,7 @@ def read_udp(memory: Any, at: Any, stop: Any, size: Any, piece: Any) -> Any:
     if length < 8:
         return BAD, 0, 0, 0
     if length > size and piece != FIRST:
-        look = BAD
+        look = LONG
         length = size
     return look, be16(memory, at), be16(memory, at + 2), length - 8
 
@@ -81,7 +84,7 @@ def read_unreachable(memory: Any, at: Any, stop: Any, size: Any, protocol: Any) 
     else:
         return -1, 0, -1, 0, 0
     look, quoted, start, _, piece, _, _, high, low = quote
-    if look != FINE or (quoted != 6 and quoted != 17):  # noqa: PLR1714
+    if look != FINE or quoted not in (TCP, UDP):
         return -1, 0, -1, 0, 0
     port = -1
     if piece != LATER and start + 4 <= bottom:
