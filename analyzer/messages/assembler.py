@@ -12,10 +12,9 @@ Never: touches a byte itself.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analyzer.faults import Faults
 from analyzer.kernels import compiled as _compiled
@@ -31,12 +30,20 @@ from analyzer.messages.pairing import (
     count_unanswered,
     new_calls,
 )
-from analyzer.messages.records import new_parsers
-from analyzer.messages.row import new_message
+from analyzer.messages.records import LISTED, new_parsers
+from analyzer.messages.row import new_rows, write
 from analyzer.messages.survival import survive
-from analyzer.segments import streams as _streams
-from analyzer.segments.reassembly import HOLE_ROWS, REPEAT_ROWS, forget_stream, new_reassembly
-from analyzer.tables import I64, Bytes, Flows, Holes, Messages, Repeats, Segments, Streams, grown, new_table
+from analyzer.segments.reassembly import (
+    LOG_ROWS,
+    forget_stream,
+    holes_of,
+    new_log,
+    new_state,
+    repeats_of,
+)
+from analyzer.segments.store import new_chunks
+from analyzer.segments.streams import ACKED, GAPS, new_streams, report
+from analyzer.tables import I64, Bytes, Flows, Holes, Messages, Repeats, Segments, Streams, new_table
 
 # Programs of which a message is believed on sight: portmap, NFS, MOUNT, rquota, the local lock
 # manager, NLM, NSM, NFS_ACL, NFS callback, and SGI's status callback.
@@ -55,7 +62,6 @@ class Limits(NamedTuple):
 
 
 LIMITS = Limits()
-T = TypeVar("T", bound=NamedTuple)
 
 
 class Assembler:
@@ -83,13 +89,15 @@ class Assembler:
         self._survive = _compiled(survive) if compiled else survive
         self._unanswered = _compiled(count_unanswered) if compiled else count_unanswered
         self._forget = _compiled(forget_stream) if compiled else forget_stream
-        self._streams = _streams.new_streams(0)
+        self._streams = new_streams(0)
         self._parsers = new_parsers(0)
-        self._partials = np.zeros(1, np.int64)
-        self._tcp = new_reassembly(limits.chunks, limits.stream_chunks, limits.stream_bytes)
+        self._chunks = new_chunks(limits.chunks)
+        self._tcp = new_state(limits.stream_chunks, limits.stream_bytes)
+        self._log = new_log(0)
         self._calls = new_calls(limits.calls)
         self._arena = new_arena(arena_size)
-        self._message = new_message()
+        self._rows = new_rows(0)
+        self._is_compiled = compiled
         self._no_segments = new_table(Segments, 0)
 
     def feed(
@@ -99,12 +107,12 @@ class Assembler:
         if first_row >= rows:
             return first_row, 0
         self._make_room(int(segments.flow[first_row:rows].max()) + 1, rows - first_row)
-        return self._run(memory, segments, first_row, rows, False, messages)
+        return self._run(memory, segments, first_row, rows, messages)
 
     def finish(self, messages: Messages) -> int:
         """The capture is over: what still waits behind holes. To be called until it returns 0."""
         self._make_room(0, 0)
-        return self._run(self._memory, self._no_segments, 0, 0, True, messages)[1]
+        return self._run(self._memory, self._no_segments, -1, 0, messages)[1]
 
     def end_block(self) -> None:
         """The block is about to be overwritten: save what lives on."""
@@ -113,44 +121,42 @@ class Assembler:
             self._arena,
             self._streams,
             self._parsers,
-            self._partials,
+            self._chunks,
             self._tcp,
             self._calls,
         )
-        self._tcp.state[[REPEAT_ROWS, HOLE_ROWS]] = 0
+        self._tcp[LOG_ROWS] = 0
 
     def forget(self, flows: list[int]) -> None:
         """These rows of flows are given to others: their streams are no more."""
         for flow in flows:
             for stream in (2 * flow, 2 * flow + 1):
                 if stream < len(self._streams):
-                    self._forget(self._streams, self._tcp, stream)
-                    self._parsers[stream, :-1] = 0
+                    self._forget(self._streams, self._chunks, self._tcp, stream)
+                    self._parsers[stream, :LISTED] = 0
 
     @property
     def streams(self) -> Streams:
         """The counters of all streams: row * 2 + side."""
-        return _streams.report(self._streams)
+        return report(self._streams)
 
     @property
     def repeats(self) -> Repeats:
         """The segments of this block that carried bytes seen before."""
-        count = int(self._tcp.state[REPEAT_ROWS])
-        return _first(self._tcp.repeats, count)
+        return repeats_of(self._log[: int(self._tcp[LOG_ROWS])])
 
     @property
     def holes(self) -> Holes:
         """The gaps that came to light in this block."""
-        count = int(self._tcp.state[HOLE_ROWS])
-        return _first(self._tcp.holes, count)
+        return holes_of(self._log[: int(self._tcp[LOG_ROWS])])
 
     def acked(self, flow: int, side: int) -> int:
         """Highest stream offset of `side` that its peer has acknowledged, -1 none seen."""
-        return self._of_stream(flow, side, _streams.ACKED, -1)
+        return self._of_stream(flow, side, ACKED, -1)
 
     def gaps(self, flow: int, side: int) -> int:
         """How many holes of a stream were never filled."""
-        return self._of_stream(flow, side, _streams.GAPS, 0)
+        return self._of_stream(flow, side, GAPS, 0)
 
     def open_calls(self) -> int:
         """Copies of calls that wait for a reply now."""
@@ -190,58 +196,47 @@ class Assembler:
         return int(self._streams[stream, column]) if stream < len(self._streams) else default
 
     def _run(
-        self,
-        memory: Bytes,
-        segments: Segments,
-        row: int,
-        rows: int,
-        ending: bool,
-        messages: Messages,
+        self, memory: Bytes, segments: Segments, row: int, rows: int, messages: Messages
     ) -> tuple[int, int]:
         self._memory = memory
+        if len(self._rows) != len(messages.frame):
+            self._rows = new_rows(len(messages.frame))
+        # plain Python reads bytes from a memoryview twice as fast as from an array
+        view: Any = memory if self._is_compiled else memory.data
         next_row, count = self._assemble(
-            memory,
+            view,
             segments,
             row,
             rows,
-            ending,
-            messages,
-            self.flows,
+            self._rows,
+            self.flows.host0,
+            self.flows.host1,
+            self.flows.port0,
+            self.flows.port1,
             self._streams,
             self._parsers,
-            self._partials,
+            self._chunks,
             self._tcp,
+            self._log,
             self._calls,
             self._arena,
             self._head_only,
             self._programs,
-            self._message,
             self._faults,
         )
+        write(self._rows[:count], messages)
         return int(next_row), int(count)
 
     def _make_room(self, flows: int, rows: int) -> None:
-        """Streams for `flows` flows, and repeats and holes that `rows` more segments may bring."""
+        """Streams for `flows` flows, and a log for what `rows` more segments may bring."""
         have = len(self._streams)
         if 2 * flows > have:
             more = max(2 * flows, 2 * have, 64) - have
-            self._streams = np.concatenate([self._streams, _streams.new_streams(more)])
-            self._parsers = np.concatenate([self._parsers, new_parsers(more)])
-            self._partials = _longer(self._partials, have + more + 1)
-        state = self._tcp.state
-        repeats = int(state[REPEAT_ROWS]) + rows
-        holes = int(state[HOLE_ROWS]) + rows + self._limits.chunks
-        if repeats > len(self._tcp.repeats.frame):
-            self._tcp = self._tcp._replace(repeats=grown(self._tcp.repeats, repeats))
-        if holes > len(self._tcp.holes.frame):
-            self._tcp = self._tcp._replace(holes=grown(self._tcp.holes, holes))
-
-
-def _first(table: T, rows: int) -> T:
-    return type(table)(*(column[:rows] for column in table))
-
-
-def _longer(column: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-    longer = np.zeros(length, np.int64)
-    longer[: len(column)] = column
-    return longer
+            self._streams = np.concatenate([self._streams, new_streams(more)])
+            self._parsers = np.concatenate([self._parsers, new_parsers(more - 1)])
+        # a segment is one repeat at most, and every hole has a chunk or a segment behind it
+        wanted = int(self._tcp[LOG_ROWS]) + 2 * rows + self._limits.chunks
+        if wanted > len(self._log):
+            longer = new_log(2 * wanted)
+            longer[: len(self._log)] = self._log
+            self._log = longer

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer.faults import Fault, note
 from analyzer.kernels import kernel
 from analyzer.messages.arena import BLOCK
 from analyzer.messages.header import clear, read_call, read_reply
@@ -52,7 +51,6 @@ from analyzer.messages.row import (
     TIME,
     TRANSPORT,
     XID,
-    write,
 )
 from analyzer.segments.reassembly import (
     ARRIVED,
@@ -63,6 +61,15 @@ from analyzer.segments.reassembly import (
     END,
     NEVER,
     RUNNING,
+    SEG_ACK,
+    SEG_FLAGS,
+    SEG_FRAME,
+    SEG_KEPT,
+    SEG_SEQ,
+    SEG_SIZE,
+    SEG_START,
+    SEG_STREAM,
+    SEG_TIME,
     TAKEN,
     arrive,
     give_id,
@@ -72,7 +79,6 @@ from analyzer.segments.streams import ID, SYN_SEEN
 from analyzer.tables import TCP, UDP
 
 PORTMAP_PORT, NFS_PORT = 111, 2049
-FRAME_TRUNCATED = int(Fault.FRAME_TRUNCATED)
 
 
 @kernel
@@ -81,87 +87,85 @@ def assemble(
     segments: Any,
     row: Any,
     rows: Any,
-    ending: Any,
-    messages: Any,
-    flows: Any,
+    out: Any,
+    hosts0: Any,
+    hosts1: Any,
+    ports0: Any,
+    ports1: Any,
     streams: Any,
     parsers: Any,
-    partials: Any,
+    chunks: Any,
     tcp: Any,
+    log: Any,
     calls: Any,
     arena: Any,
     head_only: Any,
     programs: Any,
-    m: Any,
     faults: Any,
 ) -> Any:
-    """Take segments `row` to `rows` until they end or `messages` is full: (next row, messages).
+    """Take segments `row` to `rows` until they end or `out` is full: (next row, messages).
 
-    With `ending` there are no segments, and all that waits comes out.
+    With `row` -1 the capture is over, and all that waits comes out.
     """
     n = 0
-    capacity = len(messages.frame)
-    state, run = tcp.state, tcp.run
-    block = int(arena[BLOCK])
-    frame, time = -1, NEVER
-    while n < capacity and (row < rows or ending):
-        if not ending:
-            frame, time = int(segments.frame[row]), int(segments.time[row])
-            if int(segments.flags[row]) < 0:
-                if datagram(
-                    memory, segments, row, flows, streams, parsers, tcp, calls, head_only, programs, m, faults
-                ):
-                    client = int(m[DST]) << 16 | int(m[DPORT])
-                    if int(m[REPLY]) == 0:
-                        client = int(m[SRC]) << 16 | int(m[SPORT])
-                    pair(memory, calls, UDP_CALLER + client, m, block, faults)
-                    write(messages, n, m)
-                    n += 1
-                row += 1
-                continue
-            if int(state[ARRIVED]) == 0:
-                state[ARRIVED] = 1
-                state[TAKEN] = 0
-                greet(segments, row, streams, tcp)
-        if int(run[AT]) >= int(run[END]):
-            if not next_run(memory, segments, -1 if ending else row, streams, tcp, frame, time, faults):
-                state[ARRIVED] = 0
+    ending = row < 0
+    while n < len(out) and (row < rows or ending):
+        m = out[n]
+        if int(tcp[ARRIVED]) == 0:
+            if ending:
+                no_segment(tcp)
+            else:
+                pick_up(segments, row, tcp)
+                if int(tcp[SEG_FLAGS]) < 0:
+                    row += 1
+                    address(hosts0, hosts1, ports0, ports1, int(tcp[SEG_STREAM]), UDP, m)
+                    if datagram(memory, streams, parsers, tcp, calls, head_only, programs, m):
+                        pair(memory, calls, client_of(m), m, int(arena[BLOCK]), faults)
+                        n += 1
+                    continue
+                arrive(streams, chunks, tcp)
+            tcp[ARRIVED] = 1
+        if int(tcp[AT]) >= int(tcp[END]):
+            if not next_run(memory, streams, chunks, tcp, log, faults):
+                tcp[ARRIVED] = 0
                 row += 1
                 if ending:
                     break
                 continue
-            meet(streams, parsers, int(state[RUNNING]))
-        stream = int(state[RUNNING])
-        caller, peer = int(streams[stream, ID]), int(streams[stream ^ 1, ID])
-        m[FRAME] = run[DONE_FRAME]
-        if next_record(
-            memory, parsers, stream, run, arena, partials, calls, peer, head_only, programs, m, faults
-        ):
-            m[TIME] = run[DONE_TIME]
+            meet(streams, parsers, int(tcp[RUNNING]))
+        stream = int(tcp[RUNNING])
+        m[FRAME], m[TIME] = int(tcp[DONE_FRAME]), int(tcp[DONE_TIME])
+        peer = int(streams[stream ^ 1, ID])
+        if next_record(memory, parsers, stream, tcp, arena, calls, peer, head_only, programs, m, faults):
             parsers[stream, CARRIES] = 1
-            address(flows, stream >> 1, stream & 1, TCP, m)
-            m[XID] = word(memory, int(m[START]))
-            m[REPLY] = word(memory, int(m[START]) + 4)
-            pair(memory, calls, peer if int(m[REPLY]) == 1 else caller, m, block, faults)
-            write(messages, n, m)
+            address(hosts0, hosts1, ports0, ports1, stream, TCP, m)
+            m[XID], m[REPLY] = word(memory, int(m[START])), word(memory, int(m[START]) + 4)
+            caller = peer if int(m[REPLY]) == 1 else int(streams[stream, ID])
+            pair(memory, calls, caller, m, int(arena[BLOCK]), faults)
             n += 1
     return row, n
 
 
 @kernel
-def greet(segments: Any, row: Any, streams: Any, tcp: Any) -> None:
-    """What comes with a TCP segment before its payload."""
-    stream = int(segments.flow[row]) * 2 + int(segments.side[row])
-    if int(streams[stream, ID]) == 0:
-        give_id(streams, tcp.state, stream)
-    arrive(
-        streams,
-        tcp,
-        stream,
-        int(segments.flags[row]),
-        int(segments.ack[row]),
-        int(segments.size[row]),
-    )
+def pick_up(segments: Any, row: Any, tcp: Any) -> None:
+    """Take a segment in hand."""
+    tcp[SEG_STREAM] = int(segments.flow[row]) * 2 + int(segments.side[row])
+    tcp[SEG_FLAGS] = int(segments.flags[row])
+    tcp[SEG_SEQ] = int(segments.seq[row])
+    tcp[SEG_ACK] = int(segments.ack[row])
+    tcp[SEG_START] = int(segments.start[row])
+    tcp[SEG_KEPT] = int(segments.kept[row])
+    tcp[SEG_SIZE] = int(segments.size[row])
+    tcp[SEG_FRAME] = int(segments.frame[row])
+    tcp[SEG_TIME] = int(segments.time[row])
+    tcp[TAKEN] = 0
+
+
+@kernel
+def no_segment(tcp: Any) -> None:
+    """No segment in hand, and all the time in the world gone by."""
+    tcp[SEG_STREAM] = -1
+    tcp[SEG_TIME] = NEVER
 
 
 @kernel
@@ -176,25 +180,29 @@ def meet(streams: Any, parsers: Any, stream: Any) -> None:
 
 
 @kernel
-def address(flows: Any, flow: Any, side: Any, transport: Any, m: Any) -> None:
+def address(hosts0: Any, hosts1: Any, ports0: Any, ports1: Any, stream: Any, transport: Any, m: Any) -> None:
     """Who sent the message to whom."""
-    m[FLOW] = flow
-    m[SIDE] = side
-    m[TRANSPORT] = transport
+    flow, side = stream >> 1, stream & 1
+    m[FLOW], m[SIDE], m[TRANSPORT] = flow, side, transport
     if side == 0:
-        m[SRC], m[SPORT] = int(flows.host0[flow]), int(flows.port0[flow])
-        m[DST], m[DPORT] = int(flows.host1[flow]), int(flows.port1[flow])
+        m[SRC], m[SPORT] = int(hosts0[flow]), int(ports0[flow])
+        m[DST], m[DPORT] = int(hosts1[flow]), int(ports1[flow])
     else:
-        m[SRC], m[SPORT] = int(flows.host1[flow]), int(flows.port1[flow])
-        m[DST], m[DPORT] = int(flows.host0[flow]), int(flows.port0[flow])
+        m[SRC], m[SPORT] = int(hosts1[flow]), int(ports1[flow])
+        m[DST], m[DPORT] = int(hosts0[flow]), int(ports0[flow])
+
+
+@kernel
+def client_of(m: Any) -> Any:
+    """The caller of a message over UDP: host and port."""
+    if int(m[REPLY]) == 1:
+        return UDP_CALLER + (int(m[DST]) << 16 | int(m[DPORT]))
+    return UDP_CALLER + (int(m[SRC]) << 16 | int(m[SPORT]))
 
 
 @kernel
 def datagram(
     memory: Any,
-    segments: Any,
-    row: Any,
-    flows: Any,
     streams: Any,
     parsers: Any,
     tcp: Any,
@@ -202,38 +210,36 @@ def datagram(
     head_only: Any,
     programs: Any,
     m: Any,
-    faults: Any,
 ) -> Any:
-    """Whether a UDP datagram is an RPC message, which is then in hand."""
-    at, kept, size = int(segments.start[row]), int(segments.kept[row]), int(segments.size[row])
+    """Whether the UDP datagram in hand is an RPC message, which is then written down."""
+    at, kept, size = int(tcp[SEG_START]), int(tcp[SEG_KEPT]), int(tcp[SEG_SIZE])
     if kept < 8:
         return False
-    flow, side = int(segments.flow[row]), int(segments.side[row])
-    stream = flow * 2 + side
-    reply, xid = word(memory, at + 4), word(memory, at)
-    if reply > 1:
-        return False
-    address(flows, flow, side, UDP, m)
-    client = UDP_CALLER + (int(m[DST]) << 16 | int(m[DPORT]))
+    stream = int(tcp[SEG_STREAM])
+    xid, reply = word(memory, at), word(memory, at + 4)
+    m[XID], m[REPLY] = xid, reply
+    client = client_of(m)
     if reply == 0:
         if not is_call(memory, at, kept, size, True, programs):
             return False
+    elif reply > 1:
+        return False
     elif not is_open(calls, client, xid):
         carried = int(parsers[stream, CARRIES]) + int(parsers[stream ^ 1, CARRIES]) > 0
         by_port = int(m[SPORT]) == PORTMAP_PORT or int(m[SPORT]) == NFS_PORT
         if not (carried or by_port) or not is_reply(memory, at, kept, size):
             return False
     if int(streams[stream, ID]) == 0:
-        give_id(streams, tcp.state, stream)
+        give_id(streams, tcp, stream)
     parsers[stream, CARRIES] = 1
-    m[FRAME] = m[FIRST_FRAME] = int(segments.frame[row])
-    m[TIME] = int(segments.time[row])
-    m[XID], m[REPLY] = xid, reply
-    limit = keep_limit(memory, at, kept, calls, client, head_only) if size > HEAD else RECORD_LIMIT
+    m[FRAME] = m[FIRST_FRAME] = int(tcp[SEG_FRAME])
+    m[TIME] = int(tcp[SEG_TIME])
+    limit = RECORD_LIMIT
+    if size > HEAD:
+        limit = keep_limit(memory, at, kept, calls, client, head_only)
     m[DAMAGE] = HEAD_DAMAGE if limit < size else 0
     if kept < size and kept < limit:
         m[DAMAGE] = int(m[DAMAGE]) | CUT
-        note(faults, FRAME_TRUNCATED, int(m[FRAME]))
     m[START], m[KEPT], m[SIZE], m[STREAM_END] = at, min(kept, limit), size, -1
     return True
 

@@ -31,7 +31,7 @@ from analyzer.messages.arena import LIMIT, TOP
 from analyzer.messages.pairing import ROW_PROCEDURE, ROW_PROGRAM, ROW_VERSION
 from analyzer.messages.recognition import HEADER, is_call, is_open, is_reply, word
 from analyzer.messages.row import DAMAGE, FIRST_FRAME, FRAME, KEPT, SIZE, START, STREAM_END
-from analyzer.segments.reassembly import AT, BEGINS, CUT, END, KEPT_END, LOSS, OFFSET_END, OWN_FRAME
+from analyzer.segments.reassembly import AT, BEGINS, END, KEPT_END, LOSS, OFFSET_END, OWN_FRAME
 
 # Columns of `parsers`, one row per stream
 (
@@ -52,7 +52,8 @@ from analyzer.segments.reassembly import AT, BEGINS, CUT, END, KEPT_END, LOSS, O
     P_DAMAGE,
     P_FRAME,
     LISTED,  # 1: in the list of streams with a piece of a record in the arena
-) = range(17)
+    PARTIAL,  # that list, down the column: its length, then the streams
+) = range(18)
 UNMET, NEW, IN_STEP, SEARCHING = range(4)
 
 HEAD = 1024
@@ -62,7 +63,6 @@ ROOM = 4096
 LATE_TRIES = 8
 LOST_TRIES = 64
 HEAD_DAMAGE = 4
-FRAME_TRUNCATED = int(Fault.FRAME_TRUNCATED)
 RECORD_LOST = int(Fault.RECORD_LOST)
 RECORD_TOO_LONG = int(Fault.RECORD_TOO_LONG)
 RECORD_RESYNC = int(Fault.RECORD_RESYNC)
@@ -70,7 +70,7 @@ RECORD_RESYNC = int(Fault.RECORD_RESYNC)
 
 def new_parsers(rows: int) -> NDArray[np.int64]:
     """Parsers of streams not met yet."""
-    return np.zeros((rows, 17), np.int64)
+    return np.zeros((rows + 1, 18), np.int64)
 
 
 @kernel
@@ -78,9 +78,8 @@ def next_record(
     memory: Any,
     parsers: Any,
     s: Any,
-    run: Any,
+    tcp: Any,
     arena: Any,
-    partials: Any,
     calls: Any,
     peer: Any,
     head_only: Any,
@@ -92,22 +91,22 @@ def next_record(
 
     `peer` is the id of the stream's other side, whose calls a reply answers.
     """
-    while int(run[AT]) < int(run[END]):
+    while int(tcp[AT]) < int(tcp[END]):
         searching = int(parsers[s, STEP]) == SEARCHING
-        if searching and not search(memory, parsers, s, run, calls, peer, programs, m, faults):
-            run[AT] = run[END]
+        if searching and not search(memory, parsers, s, tcp, calls, peer, programs, m, faults):
+            tcp[AT] = tcp[END]
             return False
         if int(parsers[s, INSIDE]) == 0 and int(parsers[s, MARK_BYTES]) == 0:
-            if whole(memory, parsers, s, run, calls, peer, head_only, programs, m, faults):
+            if whole(memory, parsers, s, tcp, calls, peer, head_only, programs, m, faults):
                 return True
             if int(parsers[s, STEP]) == SEARCHING:
                 continue
         if int(parsers[s, LEFT]) == 0:
-            read_mark(memory, parsers, s, run, m, faults)
+            read_mark(memory, parsers, s, tcp, m, faults)
         else:
-            consume(memory, parsers, s, run, arena, partials, calls, peer, head_only, programs, m, faults)
+            consume(memory, parsers, s, tcp, arena, calls, peer, head_only, programs, m, faults)
         over = int(parsers[s, INSIDE]) == 1 and int(parsers[s, LEFT]) == 0 and int(parsers[s, LAST]) == 1
-        if over and complete(memory, parsers, s, run, calls, peer, programs, m, faults):
+        if over and complete(memory, parsers, s, tcp, calls, peer, programs, m, faults):
             return True
     return False
 
@@ -117,7 +116,7 @@ def whole(
     memory: Any,
     parsers: Any,
     s: Any,
-    run: Any,
+    tcp: Any,
     calls: Any,
     peer: Any,
     head_only: Any,
@@ -126,14 +125,14 @@ def whole(
     faults: Any,
 ) -> Any:
     """Take a record that lies in the run from its mark to its end, where it is."""
-    at = int(run[AT])
-    have = int(run[KEPT_END]) - at - 4
+    at = int(tcp[AT])
+    have = int(tcp[KEPT_END]) - at - 4
     if have < 8:
         return False
     mark = word(memory, at)
     size = mark & 0x7FFFFFFF
     at += 4
-    if mark < 0x80000000 or size < 8 or size > int(run[END]) - at:
+    if mark < 0x80000000 or size < 8 or size > int(tcp[END]) - at:
         return False
     kept = min(size, have)
     if word(memory, at + 4) > 1:
@@ -144,20 +143,18 @@ def whole(
             lose(parsers, s, m, faults)
             return False
         parsers[s, STEP] = IN_STEP
-    run[AT] = at + size
+    tcp[AT] = at + size
     keep = RECORD_LIMIT
     if size > HEAD:
         keep = keep_limit(memory, at, kept, calls, peer, head_only)
     m[DAMAGE] = HEAD_DAMAGE if keep < size else 0
     if kept < size and kept < keep:
-        m[DAMAGE] = int(m[DAMAGE]) | int(run[LOSS])
-        if int(run[LOSS]) == CUT:
-            note(faults, FRAME_TRUNCATED, int(m[FRAME]))
+        m[DAMAGE] = int(m[DAMAGE]) | int(tcp[LOSS])
     m[START] = at
     m[KEPT] = min(kept, keep)
     m[SIZE] = size
-    m[FIRST_FRAME] = run[OWN_FRAME]
-    m[STREAM_END] = int(run[OFFSET_END]) - (int(run[END]) - int(run[AT]))
+    m[FIRST_FRAME] = tcp[OWN_FRAME]
+    m[STREAM_END] = int(tcp[OFFSET_END]) - (int(tcp[END]) - int(tcp[AT]))
     return True
 
 
@@ -234,7 +231,7 @@ def search(
     memory: Any,
     parsers: Any,
     s: Any,
-    run: Any,
+    tcp: Any,
     calls: Any,
     peer: Any,
     programs: Any,
@@ -242,13 +239,13 @@ def search(
     faults: Any,
 ) -> Any:
     """Find the next mark of a record in the run and stand there, in step."""
-    first = int(run[AT])
-    stop = int(run[KEPT_END]) - 11
+    first = int(tcp[AT])
+    stop = int(tcp[KEPT_END]) - 11
     if first >= stop:
         return False
     if int(parsers[s, TRIES]) > 0:
         parsers[s, TRIES] -= 1
-    elif first == int(run[BEGINS]):
+    elif first == int(tcp[BEGINS]):
         stop = min(stop, first + 1)
     else:
         return False
@@ -258,12 +255,12 @@ def search(
         if int(memory[at + 11]) > 1 or int(memory[at]) < 0x80:
             continue
         size = word(memory, at) & 0x7FFFFFFF
-        kept = min(size, int(run[KEPT_END]) - at - 4)
-        begins = at == int(run[BEGINS])
+        kept = min(size, int(tcp[KEPT_END]) - at - 4)
+        begins = at == int(tcp[BEGINS])
         if size > MARK_LIMIT or size < 20:
             continue
         if is_message(memory, at + 4, kept, size, False, begins, calls, peer, programs):
-            run[AT] = at
+            tcp[AT] = at
             parsers[s, STEP] = IN_STEP
             if int(parsers[s, CARRIES]) == 0 and at > first:
                 note(faults, RECORD_RESYNC, int(m[FRAME]))
@@ -272,21 +269,21 @@ def search(
 
 
 @kernel
-def read_mark(memory: Any, parsers: Any, s: Any, run: Any, m: Any, faults: Any) -> None:
+def read_mark(memory: Any, parsers: Any, s: Any, tcp: Any, m: Any, faults: Any) -> None:
     """Take up to four bytes of a mark; when it is whole, a fragment begins."""
     if int(parsers[s, INSIDE]) == 0 and int(parsers[s, MARK_BYTES]) == 0:
-        parsers[s, P_FRAME] = run[OWN_FRAME]
+        parsers[s, P_FRAME] = tcp[OWN_FRAME]
     while int(parsers[s, MARK_BYTES]) < 4:
-        at = int(run[AT])
-        if at >= int(run[END]):
+        at = int(tcp[AT])
+        if at >= int(tcp[END]):
             return
-        if at >= int(run[KEPT_END]):
+        if at >= int(tcp[KEPT_END]):
             parsers[s, INSIDE] = 1
             lose(parsers, s, m, faults)
             return
         parsers[s, MARK] = (int(parsers[s, MARK]) << 8 | int(memory[at])) & 0xFFFFFFFF
         parsers[s, MARK_BYTES] += 1
-        run[AT] = at + 1
+        tcp[AT] = at + 1
     mark = int(parsers[s, MARK])
     length = mark & 0x7FFFFFFF
     empty = length == 0 and (int(parsers[s, P_SIZE]) == 0)
@@ -305,9 +302,8 @@ def consume(
     memory: Any,
     parsers: Any,
     s: Any,
-    run: Any,
+    tcp: Any,
     arena: Any,
-    partials: Any,
     calls: Any,
     peer: Any,
     head_only: Any,
@@ -316,10 +312,10 @@ def consume(
     faults: Any,
 ) -> None:
     """Take what the run has of the fragment, keeping what is worth it."""
-    at = int(run[AT])
-    count = min(int(parsers[s, LEFT]), int(run[END]) - at)
-    have = max(0, min(count, int(run[KEPT_END]) - at))
-    run[AT] = at + count
+    at = int(tcp[AT])
+    count = min(int(parsers[s, LEFT]), int(tcp[END]) - at)
+    have = max(0, min(count, int(tcp[KEPT_END]) - at))
+    tcp[AT] = at + count
     parsers[s, LEFT] -= count
     parsers[s, P_SIZE] += count
     if int(parsers[s, P_BROKEN]) == 1:
@@ -327,20 +323,18 @@ def consume(
     taken = 0
     if int(parsers[s, P_KEEP]) == 0:
         taken = min(have, HEADER - int(parsers[s, P_KEPT]))
-        keep(memory, parsers, s, arena, partials, at, taken, m, faults)
+        keep(memory, parsers, s, arena, at, taken, m, faults)
         if int(parsers[s, P_KEPT]) == HEADER:
             judge(memory, parsers, s, calls, peer, head_only, programs, m, faults)
             if int(parsers[s, STEP]) == SEARCHING:
-                run[AT] = at + taken
+                tcp[AT] = at + taken
                 return
     if int(parsers[s, P_KEEP]) > 0:
         more = min(have - taken, int(parsers[s, P_KEEP]) - int(parsers[s, P_KEPT]))
-        keep(memory, parsers, s, arena, partials, at + taken, more, m, faults)
+        keep(memory, parsers, s, arena, at + taken, more, m, faults)
     if have < count and (int(parsers[s, P_KEEP]) == 0 or int(parsers[s, P_KEPT]) < int(parsers[s, P_KEEP])):
         parsers[s, P_BROKEN] = 1
-        parsers[s, P_DAMAGE] = int(parsers[s, P_DAMAGE]) | int(run[LOSS])
-        if int(run[LOSS]) == CUT:
-            note(faults, FRAME_TRUNCATED, int(m[FRAME]))
+        parsers[s, P_DAMAGE] = int(parsers[s, P_DAMAGE]) | int(tcp[LOSS])
 
 
 @kernel
@@ -377,7 +371,6 @@ def keep(
     parsers: Any,
     s: Any,
     arena: Any,
-    partials: Any,
     start: Any,
     count: Any,
     m: Any,
@@ -388,7 +381,7 @@ def keep(
         return
     kept = int(parsers[s, P_KEPT])
     fits = kept + count <= int(parsers[s, P_ROOM])
-    if not fits and not make_room(memory, parsers, s, arena, partials, kept + count):
+    if not fits and not make_room(memory, parsers, s, arena, kept + count):
         parsers[s, P_KEEP] = max(1, kept)
         parsers[s, P_DAMAGE] = int(parsers[s, P_DAMAGE]) | HEAD_DAMAGE
         note(faults, RECORD_TOO_LONG, int(m[FRAME]))
@@ -399,7 +392,7 @@ def keep(
 
 
 @kernel
-def make_room(memory: Any, parsers: Any, s: Any, arena: Any, partials: Any, wanted: Any) -> Any:
+def make_room(memory: Any, parsers: Any, s: Any, arena: Any, wanted: Any) -> Any:
     """Room for `wanted` bytes of a record: where it is if it is the last, else elsewhere."""
     top, limit = int(arena[TOP]), int(arena[LIMIT])
     start, room, kept = int(parsers[s, P_START]), int(parsers[s, P_ROOM]), int(parsers[s, P_KEPT])
@@ -417,14 +410,15 @@ def make_room(memory: Any, parsers: Any, s: Any, arena: Any, partials: Any, want
     parsers[s, P_ROOM] = new_room
     if int(parsers[s, LISTED]) == 0:
         parsers[s, LISTED] = 1
-        partials[0] += 1
-        partials[int(partials[0])] = s
+        count = int(parsers[0, PARTIAL]) + 1
+        parsers[0, PARTIAL] = count
+        parsers[count, PARTIAL] = s
     return True
 
 
 @kernel
 def complete(
-    memory: Any, parsers: Any, s: Any, run: Any, calls: Any, peer: Any, programs: Any, m: Any, faults: Any
+    memory: Any, parsers: Any, s: Any, tcp: Any, calls: Any, peer: Any, programs: Any, m: Any, faults: Any
 ) -> Any:
     """The last fragment is over: hand the record out, unless too little of it is there."""
     at, kept, size = int(parsers[s, P_START]), int(parsers[s, P_KEPT]), int(parsers[s, P_SIZE])
@@ -450,5 +444,5 @@ def complete(
     m[KEPT] = kept
     m[SIZE] = size
     m[DAMAGE] = damage
-    m[STREAM_END] = int(run[OFFSET_END]) - (int(run[END]) - int(run[AT]))
+    m[STREAM_END] = int(tcp[OFFSET_END]) - (int(tcp[END]) - int(tcp[AT]))
     return True

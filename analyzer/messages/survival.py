@@ -18,38 +18,38 @@ from typing import Any
 from analyzer.kernels import kernel
 from analyzer.messages.arena import BLOCK, FLOOR, HALF, TOP, copy, swap
 from analyzer.messages.pairing import ARGS, ARGS_BLOCK, ARGS_KEPT, BEFORE, LISTS, OPEN
-from analyzer.messages.records import LISTED, P_KEPT, P_ROOM, P_START
+from analyzer.messages.records import LISTED, P_KEPT, P_ROOM, P_START, PARTIAL
 from analyzer.segments.reassembly import OPEN_HOLES
-from analyzer.segments.store import FOLLOWING, KEPT, START
+from analyzer.segments.store import FOLLOWING, KEPT, START, WAITING
 from analyzer.segments.streams import FIRST_CHUNK
 
 
 @kernel
-def survive(memory: Any, arena: Any, streams: Any, parsers: Any, partials: Any, tcp: Any, calls: Any) -> None:
+def survive(memory: Any, arena: Any, streams: Any, parsers: Any, chunks: Any, tcp: Any, calls: Any) -> None:
     """Copy all that lives on, and begin a new block."""
     swap(arena)
-    copy_records(memory, arena, parsers, partials)
-    for slot in range(1, int(tcp.state[OPEN_HOLES]) + 1):
-        copy_chunks(memory, arena, streams, tcp.chunks, int(tcp.waiting[slot]))
+    copy_records(memory, arena, parsers)
+    for slot in range(1, int(tcp[OPEN_HOLES]) + 1):
+        copy_chunks(memory, arena, streams, chunks, int(chunks[slot, WAITING]))
     copy_arguments(memory, arena, calls)
 
 
 @kernel
-def copy_records(memory: Any, arena: Any, parsers: Any, partials: Any) -> None:
+def copy_records(memory: Any, arena: Any, parsers: Any) -> None:
     """Move the pieces of records; streams that have none any more leave the list."""
     count = 0
-    for i in range(1, int(partials[0]) + 1):
-        s = int(partials[i])
+    for i in range(1, int(parsers[0, PARTIAL]) + 1):
+        s = int(parsers[i, PARTIAL])
         kept = int(parsers[s, P_KEPT])
         if kept == 0:
             parsers[s, LISTED] = 0
             continue
         count += 1
-        partials[count] = s
+        parsers[count, PARTIAL] = s
         start = copy(memory, arena, int(parsers[s, P_START]), kept)
         parsers[s, P_START] = start
         parsers[s, P_ROOM] = kept
-    partials[0] = count
+    parsers[0, PARTIAL] = count
 
 
 @kernel

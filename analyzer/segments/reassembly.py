@@ -21,7 +21,7 @@ Never: looks at payload; moves bytes.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ from analyzer.segments.store import (
     SIZE,
     START,
     TIME,
-    new_chunks,
+    WAITING,
     release,
     store,
 )
@@ -63,12 +63,44 @@ from analyzer.segments.streams import (
 )
 from analyzer.tables import ACK, RST, SYN, Holes, Repeats, new_table
 
-# `run`: bytes memory[AT:KEPT_END], then END - KEPT_END bytes that are missing.
-AT, KEPT_END, END, OFFSET_END, OWN_FRAME, DONE_FRAME, DONE_TIME, LOSS, BEGINS = range(9)
-CUT, LOST = 1, 2  # LOSS: why bytes are missing; as in Messages.damage
+# The state of the reassembly, `tcp`. First the run in hand: bytes memory[AT:KEPT_END], then
+# END - KEPT_END bytes that are missing.
+(
+    AT,
+    KEPT_END,
+    END,
+    OFFSET_END,
+    OWN_FRAME,  # the frame that the bytes came in
+    DONE_FRAME,  # the frame that made them readable
+    DONE_TIME,
+    LOSS,  # why bytes are missing, as in Messages.damage
+    BEGINS,  # AT at first
+    RUNNING,  # the stream
+    SEG_STREAM,  # then the segment in hand, -1 none
+    SEG_FLAGS,
+    SEG_SEQ,
+    SEG_ACK,
+    SEG_START,
+    SEG_KEPT,
+    SEG_SIZE,
+    SEG_FRAME,
+    SEG_TIME,
+    ARRIVED,  # 1: it has been looked at
+    TAKEN,  # 1: its payload has been taken
+    DRAINING,  # a stream whose chunks may have become readable, -1 none
+    SKIPPING,  # 1: because of a gap
+    IDS,  # then what lasts
+    OPEN_HOLES,
+    DEADLINE,  # no hole is due before
+    LOG_ROWS,
+    MOST_CHUNKS,
+    MOST_BYTES,
+) = range(29)
+CUT, LOST = 1, 2  # LOSS
 
-# `state` of the reassembly
-IDS, OPEN_HOLES, DEADLINE, STREAM, RUNNING, SKIPPING, ARRIVED, TAKEN, REPEAT_ROWS, HOLE_ROWS = range(10)
+# Columns of `log`, where repeats and holes are written down together
+LOG_KIND, LOG_FRAME, LOG_TIME, LOG_STREAM, LOG_START, LOG_END = range(6)
+REPEAT, HOLE = 0, 1
 
 NEVER = 1 << 62
 ACK_PATIENCE = 50_000_000  # ns
@@ -80,52 +112,65 @@ TCP_GAP = int(Fault.TCP_GAP)
 TCP_BUFFER_FULL = int(Fault.TCP_BUFFER_FULL)
 
 
-class Reassembly(NamedTuple):
-    """All state of TCP reassembly but the streams."""
-
-    chunks: NDArray[np.int64]
-    waiting: NDArray[np.int64]  # streams with a hole, in no order
-    run: NDArray[np.int64]
-    state: NDArray[np.int64]
-    limits: NDArray[np.int64]  # chunks and bytes per stream
-    repeats: Repeats
-    holes: Holes
+def new_state(stream_chunks: int, stream_bytes: int) -> NDArray[np.int64]:
+    """The state of a reassembly that has seen nothing."""
+    tcp = np.zeros(29, np.int64)
+    tcp[DEADLINE], tcp[DRAINING] = NEVER, -1
+    tcp[MOST_CHUNKS], tcp[MOST_BYTES] = stream_chunks, stream_bytes
+    return tcp
 
 
-def new_reassembly(chunks: int, stream_chunks: int, stream_bytes: int) -> Reassembly:
-    """Nothing seen yet; the tables of repeats and holes get their room later."""
-    state = np.zeros(10, np.int64)
-    state[DEADLINE], state[STREAM] = NEVER, -1
-    return Reassembly(
-        new_chunks(chunks),
-        np.zeros(chunks + 1, np.int64),
-        np.zeros(9, np.int64),
-        state,
-        np.array([stream_chunks, stream_bytes], np.int64),
-        new_table(Repeats, 0),
-        new_table(Holes, 0),
-    )
+def new_log(rows: int) -> NDArray[np.int64]:
+    """Room for `rows` repeats and holes."""
+    return np.zeros((rows, 6), np.int64)
+
+
+def repeats_of(log: NDArray[np.int64]) -> Repeats:
+    """The repeats in a log."""
+    rows = log[log[:, LOG_KIND] == REPEAT]
+    table = new_table(Repeats, len(rows))
+    _common(table, rows)
+    table.start[:], table.end[:] = rows[:, LOG_START], rows[:, LOG_END]
+    return table
+
+
+def holes_of(log: NDArray[np.int64]) -> Holes:
+    """The gaps in a log."""
+    rows = log[log[:, LOG_KIND] == HOLE]
+    table = new_table(Holes, len(rows))
+    _common(table, rows)
+    size = rows[:, LOG_END] - rows[:, LOG_START]
+    table.bytes[:] = np.where(size < ELSEWHERE, size, -1)
+    return table
+
+
+def _common(table: Repeats | Holes, rows: NDArray[np.int64]) -> None:
+    table.frame[:], table.time[:] = rows[:, LOG_FRAME], rows[:, LOG_TIME]
+    table.flow[:], table.side[:] = rows[:, LOG_STREAM] >> 1, rows[:, LOG_STREAM] & 1
 
 
 @kernel
-def give_id(streams: Any, state: Any, stream: Any) -> None:
+def give_id(streams: Any, tcp: Any, stream: Any) -> None:
     """Begin a life of a stream and of its other side."""
-    state[IDS] += 2
-    streams[stream, ID] = int(state[IDS])
-    streams[stream ^ 1, ID] = int(state[IDS]) - 1
+    tcp[IDS] += 2
+    streams[stream, ID] = int(tcp[IDS])
+    streams[stream ^ 1, ID] = int(tcp[IDS]) - 1
 
 
 @kernel
-def arrive(streams: Any, tcp: Any, stream: Any, flags: Any, ack: Any, size: Any) -> None:
-    """What a segment says of the other side's stream."""
+def arrive(streams: Any, chunks: Any, tcp: Any) -> None:
+    """What the segment in hand says of the other side's stream."""
+    stream, flags, size = int(tcp[SEG_STREAM]), int(tcp[SEG_FLAGS]), int(tcp[SEG_SIZE])
+    if int(streams[stream, ID]) == 0:
+        give_id(streams, tcp, stream)
     if flags & RST:
         for ended in (stream, stream ^ 1):
             streams[ended, REPLIED] = NEVER
-            schedule(streams, tcp, ended)
+            schedule(streams, chunks, tcp, ended)
     peer = stream ^ 1
     if not flags & ACK or int(streams[peer, KNOWN]) == 0:
         return
-    ahead = distance((int(streams[peer, BASE]) + int(streams[peer, NEXT])) & CIRCLE, ack)
+    ahead = distance((int(streams[peer, BASE]) + int(streams[peer, NEXT])) & CIRCLE, int(tcp[SEG_ACK]))
     if ahead > FAR:
         return
     offset = int(streams[peer, NEXT]) + ahead
@@ -134,92 +179,88 @@ def arrive(streams: Any, tcp: Any, stream: Any, flags: Any, ack: Any, size: Any)
     if size > 0 and offset > int(streams[peer, REPLIED]):
         streams[peer, REPLIED] = offset
     if int(streams[peer, HOLE_SLOT]) > 0:
-        schedule(streams, tcp, peer)
+        schedule(streams, chunks, tcp, peer)
 
 
 @kernel
-def schedule(streams: Any, tcp: Any, stream: Any) -> None:
+def schedule(streams: Any, chunks: Any, tcp: Any, stream: Any) -> None:
     """Say until when the first hole of a stream may still be filled."""
     if int(streams[stream, HOLE_SLOT]) == 0:
         return
     chunk = int(streams[stream, FIRST_CHUNK])
-    end = int(tcp.chunks[chunk, OFFSET])
-    due = int(tcp.chunks[chunk, TIME])
+    end = int(chunks[chunk, OFFSET])
+    due = int(chunks[chunk, TIME])
     if int(streams[stream, REPLIED]) < end:
         if int(streams[stream, ACKED]) < end:
             due += PATIENCE
         elif int(streams[stream, CHUNK_BYTES]) <= ENOUGH_BYTES:
             due += ACK_PATIENCE
     streams[stream, DUE] = due
-    tcp.state[DEADLINE] = min(int(tcp.state[DEADLINE]), due)
+    tcp[DEADLINE] = min(int(tcp[DEADLINE]), due)
 
 
 @kernel
 def give_up(streams: Any, tcp: Any, stream: Any) -> None:
     """The first hole of a stream is due, whatever the time is."""
     streams[stream, DUE] = -NEVER
-    tcp.state[DEADLINE] = -NEVER
+    tcp[DEADLINE] = -NEVER
 
 
 @kernel
-def settle(streams: Any, tcp: Any, stream: Any) -> None:
+def settle(streams: Any, chunks: Any, tcp: Any, stream: Any) -> None:
     """Enter a stream in the list of those with a hole, or take it out."""
-    state = tcp.state
     slot = int(streams[stream, HOLE_SLOT])
     if int(streams[stream, FIRST_CHUNK]) > 0:
         if slot == 0:
-            state[OPEN_HOLES] += 1
-            tcp.waiting[int(state[OPEN_HOLES])] = stream
-            streams[stream, HOLE_SLOT] = int(state[OPEN_HOLES])
-        schedule(streams, tcp, stream)
+            tcp[OPEN_HOLES] += 1
+            chunks[int(tcp[OPEN_HOLES]), WAITING] = stream
+            streams[stream, HOLE_SLOT] = int(tcp[OPEN_HOLES])
+        schedule(streams, chunks, tcp, stream)
     elif slot > 0:
-        last = int(tcp.waiting[int(state[OPEN_HOLES])])
-        tcp.waiting[slot] = last
+        last = int(chunks[int(tcp[OPEN_HOLES]), WAITING])
+        chunks[slot, WAITING] = last
         streams[last, HOLE_SLOT] = slot
         streams[stream, HOLE_SLOT] = 0
-        state[OPEN_HOLES] -= 1
+        tcp[OPEN_HOLES] -= 1
 
 
 @kernel
-def next_run(
-    memory: Any, segments: Any, row: Any, streams: Any, tcp: Any, frame: Any, time: Any, faults: Any
-) -> Any:
-    """Set up the next run that row `row` brings about; False when it brings no more.
+def next_run(memory: Any, streams: Any, chunks: Any, tcp: Any, log: Any, faults: Any) -> Any:
+    """Set up the next run that the segment in hand brings about; False when it brings no more.
 
-    `row` -1 stands for no segment at all: only what is due at `time` comes out.
+    Without a segment only what is due by its time comes out.
     """
-    state = tcp.state
+    frame, time = int(tcp[SEG_FRAME]), int(tcp[SEG_TIME])
     while True:
-        stream = int(state[STREAM])
+        stream = int(tcp[DRAINING])
         if stream >= 0:
-            if drained(streams, tcp, stream, frame, time):
-                state[RUNNING] = stream
+            if drained(streams, chunks, tcp, stream, frame, time):
+                tcp[RUNNING] = stream
                 return True
-            settle(streams, tcp, stream)
-            state[STREAM] = -1
-        if time >= int(state[DEADLINE]):
-            stream = due_stream(streams, tcp, time)
+            settle(streams, chunks, tcp, stream)
+            tcp[DRAINING] = -1
+        if time >= int(tcp[DEADLINE]):
+            stream = due_stream(streams, chunks, tcp, time)
             if stream >= 0:
                 chunk = int(streams[stream, FIRST_CHUNK])
-                gap(streams, tcp, stream, int(tcp.chunks[chunk, OFFSET]), chunk, frame, time, faults)
-                state[STREAM] = state[RUNNING] = stream
-                state[SKIPPING] = 1
+                gap(streams, chunks, tcp, log, stream, int(chunks[chunk, OFFSET]), chunk, frame, time, faults)
+                tcp[DRAINING] = tcp[RUNNING] = stream
+                tcp[SKIPPING] = 1
                 return True
-        if row < 0 or int(state[TAKEN]) == 1:
+        if int(tcp[SEG_STREAM]) < 0 or int(tcp[TAKEN]) == 1:
             return False
-        if taken(memory, segments, row, streams, tcp, faults):
-            state[RUNNING] = state[STREAM]
+        if taken(memory, streams, chunks, tcp, log, faults):
+            tcp[RUNNING] = tcp[DRAINING]
             return True
 
 
 @kernel
-def drained(streams: Any, tcp: Any, stream: Any, frame: Any, time: Any) -> Any:
+def drained(streams: Any, chunks: Any, tcp: Any, stream: Any, frame: Any, time: Any) -> Any:
     """Make the first chunk of a stream the run, if it is its turn.
 
     A chunk that waited is complete with the frame that filled the hole; one behind a gap was
     complete when it came.
     """
-    chunks = tcp.chunks
     while int(streams[stream, FIRST_CHUNK]) > 0:
         chunk = int(streams[stream, FIRST_CHUNK])
         old = int(streams[stream, NEXT]) - int(chunks[chunk, OFFSET])
@@ -229,10 +270,10 @@ def drained(streams: Any, tcp: Any, stream: Any, frame: Any, time: Any) -> Any:
         own, own_time = int(chunks[chunk, FRAME]), int(chunks[chunk, TIME])
         release(streams, chunks, stream)
         if old < size:
-            if int(tcp.state[SKIPPING]) == 1:
-                set_run(streams, tcp.run, stream, start + old, kept - old, size - old, own, own, own_time)
+            if int(tcp[SKIPPING]) == 1:
+                set_run(streams, tcp, stream, start + old, kept - old, size - old, own, own, own_time)
             else:
-                set_run(streams, tcp.run, stream, start + old, kept - old, size - old, own, frame, time)
+                set_run(streams, tcp, stream, start + old, kept - old, size - old, own, frame, time)
             return True
     return False
 
@@ -240,7 +281,7 @@ def drained(streams: Any, tcp: Any, stream: Any, frame: Any, time: Any) -> Any:
 @kernel
 def set_run(
     streams: Any,
-    run: Any,
+    tcp: Any,
     stream: Any,
     start: Any,
     kept: Any,
@@ -251,65 +292,80 @@ def set_run(
 ) -> None:
     """The next `size` bytes of a stream are the run."""
     streams[stream, NEXT] += size
-    run[AT] = start
-    run[KEPT_END] = start + max(0, kept)
-    run[END] = start + size
-    run[OFFSET_END] = int(streams[stream, NEXT])
-    run[OWN_FRAME] = own_frame
-    run[DONE_FRAME] = frame
-    run[DONE_TIME] = time
-    run[LOSS] = CUT
-    run[BEGINS] = start
+    tcp[AT] = start
+    tcp[KEPT_END] = start + max(0, kept)
+    tcp[END] = start + size
+    tcp[OFFSET_END] = int(streams[stream, NEXT])
+    tcp[OWN_FRAME] = own_frame
+    tcp[DONE_FRAME] = frame
+    tcp[DONE_TIME] = time
+    tcp[LOSS] = CUT
+    tcp[BEGINS] = start
 
 
 @kernel
 def gap(
-    streams: Any, tcp: Any, stream: Any, offset: Any, chunk: Any, frame: Any, time: Any, faults: Any
+    streams: Any,
+    chunks: Any,
+    tcp: Any,
+    log: Any,
+    stream: Any,
+    offset: Any,
+    chunk: Any,
+    frame: Any,
+    time: Any,
+    faults: Any,
 ) -> None:
     """The bytes up to `offset` are lost: a run of nothing, noticed with `chunk` (or this frame)."""
     if chunk > 0:
-        frame = int(tcp.chunks[chunk, FRAME])
-        time = int(tcp.chunks[chunk, TIME])
+        frame = int(chunks[chunk, FRAME])
+        time = int(chunks[chunk, TIME])
     size = offset - int(streams[stream, NEXT])
-    set_run(streams, tcp.run, stream, 0, 0, size, frame, frame, time)
-    tcp.run[LOSS] = LOST
-    known = size if size < ELSEWHERE else -1
+    set_run(streams, tcp, stream, 0, 0, size, frame, frame, time)
+    tcp[LOSS] = LOST
     note(faults, TCP_GAP, frame)
     streams[stream, GAPS] += 1
-    streams[stream, GAP_BYTES] += max(0, known)
-    row = int(tcp.state[HOLE_ROWS])
-    if row < len(tcp.holes.frame):
-        tcp.holes.frame[row] = frame
-        tcp.holes.time[row] = time
-        tcp.holes.flow[row] = stream >> 1
-        tcp.holes.side[row] = stream & 1
-        tcp.holes.bytes[row] = known
-        tcp.state[HOLE_ROWS] = row + 1
+    streams[stream, GAP_BYTES] += size if size < ELSEWHERE else 0
+    write_down(tcp, log, HOLE, stream, offset - size, offset, frame, time)
 
 
 @kernel
-def due_stream(streams: Any, tcp: Any, time: Any) -> Any:
+def write_down(
+    tcp: Any, log: Any, kind: Any, stream: Any, start: Any, end: Any, frame: Any, time: Any
+) -> None:
+    """A row of the log."""
+    row = int(tcp[LOG_ROWS])
+    if row < len(log):
+        log[row, LOG_KIND] = kind
+        log[row, LOG_FRAME] = frame
+        log[row, LOG_TIME] = time
+        log[row, LOG_STREAM] = stream
+        log[row, LOG_START] = start
+        log[row, LOG_END] = end
+        tcp[LOG_ROWS] = row + 1
+
+
+@kernel
+def due_stream(streams: Any, chunks: Any, tcp: Any, time: Any) -> Any:
     """The stream whose hole was due first, or -1 and a new deadline."""
     best, first = -1, NEVER
-    for slot in range(1, int(tcp.state[OPEN_HOLES]) + 1):
-        stream = int(tcp.waiting[slot])
+    for slot in range(1, int(tcp[OPEN_HOLES]) + 1):
+        stream = int(chunks[slot, WAITING])
         due = int(streams[stream, DUE])
         if due < first or (due == first and stream < best):
             best, first = stream, due
     if best >= 0 and first <= time:
         return best
-    tcp.state[DEADLINE] = first
+    tcp[DEADLINE] = first
     return -1
 
 
 @kernel
-def taken(memory: Any, segments: Any, row: Any, streams: Any, tcp: Any, faults: Any) -> Any:
-    """Take the segment of `row` into its stream; whether there is a run now."""
-    state = tcp.state
-    stream = int(segments.flow[row]) * 2 + int(segments.side[row])
-    flags, size = int(segments.flags[row]), int(segments.size[row])
-    seq, frame, time = int(segments.seq[row]), int(segments.frame[row]), int(segments.time[row])
-    state[TAKEN] = 1
+def taken(memory: Any, streams: Any, chunks: Any, tcp: Any, log: Any, faults: Any) -> Any:
+    """Take the segment in hand into its stream; whether there is a run now."""
+    stream, flags, size = int(tcp[SEG_STREAM]), int(tcp[SEG_FLAGS]), int(tcp[SEG_SIZE])
+    seq, frame, time = int(tcp[SEG_SEQ]), int(tcp[SEG_FRAME]), int(tcp[SEG_TIME])
+    tcp[TAKEN] = 1
     if flags & SYN:
         if int(streams[stream, KNOWN]) == 0:
             streams[stream, KNOWN] = 1
@@ -323,36 +379,52 @@ def taken(memory: Any, segments: Any, row: Any, streams: Any, tcp: Any, faults: 
         streams[stream, BASE] = seq
     expected = int(streams[stream, NEXT])
     ahead = distance((int(streams[stream, BASE]) + expected) & CIRCLE, seq)
-    start, kept = int(segments.start[row]), int(segments.kept[row])
+    start, kept = int(tcp[SEG_START]), int(tcp[SEG_KEPT])
     if ahead > FAR or ahead < -FAR:
-        return elsewhere(streams, tcp, stream, seq, frame, time, faults)
+        return elsewhere(streams, chunks, tcp, log, stream, seq, frame, time, faults)
     if ahead > 0:
-        return early(memory, streams, tcp, stream, expected + ahead, start, kept, size, frame, time, faults)
+        return early(
+            memory,
+            streams,
+            chunks,
+            tcp,
+            log,
+            stream,
+            expected + ahead,
+            start,
+            kept,
+            size,
+            frame,
+            time,
+            faults,
+        )
     streams[stream, SEGMENTS] += 1
     if ahead < 0:
         first = expected + ahead
         if first >= 0 and not (size == 1 and ahead == -1):  # else before our time; a keepalive probe
-            repeated(streams, tcp, stream, first, size, frame, time)
+            repeated(streams, tcp, log, stream, first, size, frame, time)
         if size <= -ahead:
             return False
-    state[STREAM] = stream
-    state[SKIPPING] = 0
-    set_run(streams, tcp.run, stream, start - ahead, kept + ahead, size + ahead, frame, frame, time)
+    tcp[DRAINING] = stream
+    tcp[SKIPPING] = 0
+    set_run(streams, tcp, stream, start - ahead, kept + ahead, size + ahead, frame, frame, time)
     return True
 
 
 @kernel
-def elsewhere(streams: Any, tcp: Any, stream: Any, seq: Any, frame: Any, time: Any, faults: Any) -> Any:
+def elsewhere(
+    streams: Any, chunks: Any, tcp: Any, log: Any, stream: Any, seq: Any, frame: Any, time: Any, faults: Any
+) -> Any:
     """The connection went on out of sight; give up its holes, one at a time, then follow it."""
-    tcp.state[TAKEN] = 0
+    tcp[TAKEN] = 0
     if int(streams[stream, FIRST_CHUNK]) > 0:
         give_up(streams, tcp, stream)
         return False
-    gap(streams, tcp, stream, int(streams[stream, NEXT]) + ELSEWHERE, 0, frame, time, faults)
+    gap(streams, chunks, tcp, log, stream, int(streams[stream, NEXT]) + ELSEWHERE, 0, frame, time, faults)
     streams[stream, BASE] = (seq - int(streams[stream, NEXT])) & CIRCLE
     streams[stream, ACKED] = -1
     streams[stream, REPLIED] = -1
-    tcp.state[STREAM] = stream
+    tcp[DRAINING] = stream
     return True
 
 
@@ -360,7 +432,9 @@ def elsewhere(streams: Any, tcp: Any, stream: Any, seq: Any, frame: Any, time: A
 def early(
     memory: Any,
     streams: Any,
+    chunks: Any,
     tcp: Any,
+    log: Any,
     stream: Any,
     offset: Any,
     start: Any,
@@ -371,47 +445,40 @@ def early(
     faults: Any,
 ) -> Any:
     """Store a segment that is ahead; where there is no room, the hole before it is given up."""
-    limits = tcp.limits
     if (
-        int(streams[stream, CHUNKS]) >= int(limits[0])
-        or int(streams[stream, CHUNK_BYTES]) + size > int(limits[1])
-        or int(tcp.chunks[0, FOLLOWING]) == 0
+        int(streams[stream, CHUNKS]) >= int(tcp[MOST_CHUNKS])
+        or int(streams[stream, CHUNK_BYTES]) + size > int(tcp[MOST_BYTES])
+        or int(chunks[0, FOLLOWING]) == 0
     ):
         note(faults, TCP_BUFFER_FULL, frame)
-        tcp.state[TAKEN] = 0
+        tcp[TAKEN] = 0
         if int(streams[stream, FIRST_CHUNK]) > 0:
             give_up(streams, tcp, stream)
             return False
-        gap(streams, tcp, stream, offset, 0, frame, time, faults)
-        tcp.state[STREAM] = stream
+        gap(streams, chunks, tcp, log, stream, offset, 0, frame, time, faults)
+        tcp[DRAINING] = stream
         return True
     streams[stream, SEGMENTS] += 1
     streams[stream, REORDERED] += 1
-    if store(memory, streams, tcp.chunks, stream, offset, start, kept, size, frame, time, faults):
-        repeated(streams, tcp, stream, offset, size, frame, time)
-    settle(streams, tcp, stream)
+    if store(memory, streams, chunks, stream, offset, start, kept, size, frame, time, faults):
+        repeated(streams, tcp, log, stream, offset, size, frame, time)
+    settle(streams, chunks, tcp, stream)
     return False
 
 
 @kernel
-def repeated(streams: Any, tcp: Any, stream: Any, offset: Any, size: Any, frame: Any, time: Any) -> None:
+def repeated(
+    streams: Any, tcp: Any, log: Any, stream: Any, offset: Any, size: Any, frame: Any, time: Any
+) -> None:
     """A segment brought bytes seen before."""
     streams[stream, REPEATED] += 1
-    row = int(tcp.state[REPEAT_ROWS])
-    if row < len(tcp.repeats.frame):
-        tcp.repeats.frame[row] = frame
-        tcp.repeats.time[row] = time
-        tcp.repeats.flow[row] = stream >> 1
-        tcp.repeats.side[row] = stream & 1
-        tcp.repeats.start[row] = offset
-        tcp.repeats.end[row] = offset + size
-        tcp.state[REPEAT_ROWS] = row + 1
+    write_down(tcp, log, REPEAT, stream, offset, offset + size, frame, time)
 
 
 @kernel
-def forget_stream(streams: Any, tcp: Any, stream: Any) -> None:
+def forget_stream(streams: Any, chunks: Any, tcp: Any, stream: Any) -> None:
     """End the life of a stream."""
     while int(streams[stream, FIRST_CHUNK]) > 0:
-        release(streams, tcp.chunks, stream)
-    settle(streams, tcp, stream)
+        release(streams, chunks, stream)
+    settle(streams, chunks, tcp, stream)
     reset(streams, stream)

@@ -23,7 +23,9 @@ from analyzer.kernels import kernel
 from analyzer.segments.streams import CHUNK_BYTES, CHUNKS, FIRST_CHUNK, LAST_CHUNK
 
 # Columns of `chunks`. Row 0 is no chunk: 0 ends a list, and its FOLLOWING heads the free list.
-OFFSET, START, KEPT, SIZE, FRAME, TIME, FOLLOWING = range(7)
+# WAITING has nothing to do with the chunk of the row: down the column stand the streams that
+# have a hole, of which there are no more than chunks.
+OFFSET, START, KEPT, SIZE, FRAME, TIME, FOLLOWING, WAITING = range(8)
 
 TCP_BUFFER_FULL = int(Fault.TCP_BUFFER_FULL)
 TCP_OVERLAP_CONFLICT = int(Fault.TCP_OVERLAP_CONFLICT)
@@ -31,7 +33,7 @@ TCP_OVERLAP_CONFLICT = int(Fault.TCP_OVERLAP_CONFLICT)
 
 def new_chunks(count: int) -> NDArray[np.int64]:
     """Room for `count` chunks, all free."""
-    chunks = np.zeros((count + 1, 7), np.int64)
+    chunks = np.zeros((count + 1, 8), np.int64)
     chunks[:-1, FOLLOWING] = np.arange(1, count + 1)
     return chunks
 
