@@ -63,7 +63,7 @@ def _rows(known: dict[str, Column], prefix: str, memory: Any, decoded: Columns) 
     return rows
 
 
-def _value(column: Column, name: str, memory: Any, decoded: Columns, i: int) -> Any:
+def _value(column: Column, name: str, memory: Any, decoded: Columns, i: Any) -> Any:
     if name in decoded.start:
         return memory[decoded.start[name][i] : decoded.stop[name][i]].tobytes()
     if column.dtype == "uint64":

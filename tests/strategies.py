@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import chain, count
 
 from hypothesis import strategies as st
 
@@ -89,10 +89,10 @@ def _fullest(declared: Type, fresh: Iterator[int]) -> list[Tokens]:
             ]
         case List(of=of):
             entries = [[Token(_word(1), TRUTH), *tokens] for tokens in _fullest(of, fresh)]
-            return [[*sum(entries * 2, []), Token(_word(0), TRUTH)], [Token(_word(0), TRUTH)]]
+            return [[*chain(*entries, *entries), Token(_word(0), TRUTH)], [Token(_word(0), TRUTH)]]
         case Array(of=of, limit=limit):
             elements = _fullest(of, fresh) * 2
-            return [[Token(_word(len(elements)), COUNT, limit), *sum(elements, [])]]
+            return [[Token(_word(len(elements)), COUNT, limit), *chain(*elements)]]
         case Bool():
             return [[Token(_word(next(fresh) & 1), TRUTH)]]
         case U32() | I32():

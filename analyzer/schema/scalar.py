@@ -47,7 +47,8 @@ Values = dict[str, Any]
 class Decoded:
     """A decoded message: integers, bools, bytes, and lists of the same for child tables.
 
-    `breadcrumbs` lead to the fault: (field, offset) from the outermost to the innermost.
+    `breadcrumbs` lead to the fault: (field, where it begins) from the outermost to the innermost,
+    of which the offset is that of the fault; a field without a name is the end of the message.
     """
 
     values: Values
@@ -106,13 +107,15 @@ class _Reader:
 
     def member(self, inner: Field, path: str, values: Values) -> None:
         name = joined(path, inner.name)
-        self.trail.append((inner.name, self.at))
+        if inner.name:
+            self.trail.append((inner.name, self.at))
         if inner.keep:
             self.walk(inner.type, name, values)
         else:
             assert isinstance(inner.type, Opaque)
             values[f"{name}_length"] = self.bulk(inner.type.limit)
-        self.trail.pop()
+        if inner.name:
+            self.trail.pop()
 
     def linked(self, declared: List, path: str, values: Values) -> None:
         rows: list[Values] = values.setdefault(path, [])
@@ -214,7 +217,8 @@ class _Reader:
 
     def place(self, fault: Fault, at: int) -> None:
         self.fault = fault
-        self.breadcrumbs = (*self.trail, ("", at))
+        last = self.trail[-1][0] if self.trail else ""
+        self.breadcrumbs = (*self.trail[:-1], (last, at))
 
     def finish(self) -> None:
         whole = self.size is None or self.size <= len(self.data)
