@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from analyzer.capture.pcap import DAMAGED, FULL, GROW, MORE, MOST_CAPTURED, half, word
 from analyzer.kernels import kernel
 from analyzer.tables import I64
@@ -45,6 +47,14 @@ class Interfaces(NamedTuple):
     rate: I64  # then this many make a second
     offset: I64  # seconds to add
     drops: I64  # packets lost, as of its last statistics block
+
+
+def new_interfaces(capacity: int, known: Interfaces | None = None) -> Interfaces:
+    """Room for `capacity` interfaces, those already known among them."""
+    table = Interfaces(*(np.zeros(capacity, np.int64) for _ in Interfaces._fields))
+    for old, new in zip(known or (), table, strict=False):
+        new[: len(old)] = old
+    return table
 
 
 def is_pcapng(head: bytes) -> bool:

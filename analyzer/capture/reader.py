@@ -14,7 +14,10 @@ after the first bytes.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from analyzer.capture.pcap import (
     DAMAGED,
@@ -34,12 +37,13 @@ from analyzer.capture.pcapng import (
     Interfaces,
     frame_pcapng,
     is_pcapng,
+    new_interfaces,
 )
 from analyzer.capture.source import Source
 from analyzer.errors import AnalyzerError
 from analyzer.faults import Fault, Faults, note
 from analyzer.kernels import compiled as twin
-from analyzer.tables import Bytes, Packets, grown, new_table
+from analyzer.tables import Bytes, Packets
 
 LEAST_REGION = MOST_READ + MOST_CAPTURED
 
@@ -48,9 +52,9 @@ class Reader:
     """The packets of one capture.
 
     Known so far, and final once `read_block` has returned 0: `frames`, `bytes` of the
-    capture understood, `link_types` declared, `first_time` and `last_time` (None without
-    packets), `drops` that the capture itself admits to, `complete`, and `damage`, which
-    says where and why it is not.
+    capture understood, `link_types` in order of appearance (at the end also those that no
+    packet had), `first_time` and `last_time` (None without packets), `drops` that the
+    capture itself admits to, `complete`, and `damage`, which says where and why it is not.
     """
 
     def __init__(
@@ -122,7 +126,7 @@ class Reader:
                 self.link_types.append(self._form.link)
                 self._at += HEADER
         elif is_pcapng(head) and _has_order_magic(head):
-            self._interfaces = new_table(Interfaces, 16)
+            self._interfaces = new_interfaces(16)
         else:
             raise AnalyzerError(f"{self.source.path}: not a packet capture (pcap or pcapng)")
 
@@ -144,7 +148,6 @@ class Reader:
             return 0, 0
         frame = twin(frame_pcapng) if self._compiled else frame_pcapng
         while True:
-            known = int(self._section[COUNT])
             rows, self._at, why = frame(
                 self._memory,
                 self._at,
@@ -154,22 +157,18 @@ class Reader:
                 packets,
                 self._next_frame,
             )
-            self._declare(known)
             if why != GROW:
                 return rows, why
-            self._interfaces = grown(self._interfaces, 4 * len(self._interfaces.link))
+            self._interfaces = new_interfaces(4 * len(self._interfaces.link), self._interfaces)
             if rows:
                 return rows, why
 
-    def _declare(self, known: int) -> None:
-        """Remember the link types of interfaces that are new."""
-        if self._interfaces is None:
-            return
-        count = int(self._section[COUNT])
-        fresh = self._interfaces.link[known if known <= count else 0 : count]
-        for link in fresh.tolist():
-            if link not in self.link_types:
-                self.link_types.append(link)
+    def _see_links(self, links: NDArray[Any]) -> None:
+        """Remember link types that are new."""
+        if len(links) and ((links != links[0]).any() or int(links[0]) not in self.link_types):
+            for link in dict.fromkeys(links.tolist()):
+                if link not in self.link_types:
+                    self.link_types.append(link)
 
     def _fill(self) -> bool:
         """Move the tail down and read behind it; whether anything came."""
@@ -187,6 +186,8 @@ class Reader:
 
     def _finish(self) -> None:
         """The stream has ended: inside a packet, or in good order."""
+        if self._interfaces is not None:
+            self._see_links(self._interfaces.link[: int(self._section[COUNT])])
         if self.source.damage is not None:
             fault = Fault.FILE_CUT_SHORT if self.source.cut_short else Fault.FILE_DAMAGED
             self._end(fault, self.source.damage)
@@ -201,7 +202,8 @@ class Reader:
         self._ended = True
 
     def _account(self, packets: Packets, rows: int) -> int:
-        """Take note of a block's times."""
+        """Take note of a block's times and link types."""
+        self._see_links(packets.link[:rows])
         time = packets.time[:rows]
         if self.first_time is None:
             self.first_time = int(time[0])
