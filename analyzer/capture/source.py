@@ -19,7 +19,7 @@ import stat
 import sys
 from io import RawIOBase
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from analyzer.capture.unpack import Unpacker, unpacker_for
 from analyzer.errors import AnalyzerError
@@ -36,7 +36,7 @@ class Source:
     `cut_short` whether it merely broke off there.
     """
 
-    def __init__(self, path: str, raw: RawIOBase, size: int | None) -> None:
+    def __init__(self, path: str, raw: RawIOBase | IO[bytes], size: int | None) -> None:
         self.path = path
         self.size = size
         self.bytes_read = 0
@@ -46,6 +46,11 @@ class Source:
         self._head = self._read_head()
         self._unpacker: Unpacker | None = unpacker_for(self._head, path)
         self._unpacked = memoryview(b"")
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is compressed."""
+        return self._unpacker is not None
 
     def _read_head(self) -> bytes:
         """The bytes that tell what the file is; a pipe may hand them over one by one."""
