@@ -1,0 +1,518 @@
+"""The way back: GRANTED callbacks that are missing, unanswered, unreachable, wrong or forged.
+
+In: waits, offers, connections, port look-ups. Out: cases about the callback path.
+
+Theory. A waiter is told of its turn by a call in the other direction: the server looks up the port of the
+client's lockd, connects, sends GRANTED or GRANTED_MSG, and the client answers. Each step can fail by itself,
+and where it fails decides whom to send to: nothing tried (server), no port (client's rpcbind), no connection
+(firewall), no answer (client's lockd).
+
+Never: takes a void RPC reply for an acceptance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings.rule import (
+    DEFINITE,
+    HIGH,
+    LOW,
+    MEDIUM,
+    POSSIBLE,
+    PROBABLE,
+    SECOND,
+    Case,
+    Confidence,
+    file_name,
+    rule,
+    seconds,
+)
+from analyzer.protocols.nlm import NLM
+from analyzer.sessions.connections import Connection
+from analyzer.sessions.ledger import Free, Offer, Place, Wait
+from analyzer.sessions.reboots import Lookup
+from analyzer.sessions.world import Sessions
+
+ANSWER_WINDOW = 10 * SECOND  # lockd's RPC timeout: a Linux server tries again after it
+CALLBACK_WINDOW = 10 * SECOND  # from the release of the last conflicting lock to the callback
+STILL_WAITING = 35 * SECOND  # one poll period and some
+AFTER_WAIT = 60 * SECOND  # a server goes on trying after the waiter has gone
+CONNECT_TIME = 3 * SECOND  # two SYN retries
+START_GATE = 35 * SECOND  # a waiter older than the capture shows itself by its poll
+POLLS = 3  # one or two waits ended by a poll may be coincidence
+NFS_PORT = 2049
+
+
+def _wait_fields(s: Sessions, wait: Wait) -> dict[str, object]:
+    export = s.handles.export(wait.file.fh)
+    return {
+        "server": wait.file.server,
+        "client": wait.client,
+        "file": wait.file,
+        "path": s.handles.path(wait.file.fh),
+        "export": export.path if export else None,
+        "owner": wait.owner,
+        "range": (wait.start, wait.end),
+    }
+
+
+def attempts(s: Sessions, wait: Wait, since: int) -> tuple[list[Lookup], list[Connection]]:
+    """What the server did to reach a waiter: port look-ups and connections."""
+    until = (wait.ended.time if wait.ended else s.end) + AFTER_WAIT
+    server, client = wait.file.server, wait.client
+    lookups = s.reboots.lookups_between(server, client, NLM, since, until)
+    connections = [c for c in s.connections.attempts(server, client, since, until) if c.port != NFS_PORT]
+    return lookups, connections
+
+
+@rule("grant-callback-unreachable", HIGH)
+def grant_callback_unreachable(s: Sessions) -> Iterator[Case]:
+    """The server cannot open the way back to a waiting client.
+
+    ## What it is
+    While a client waits for a lock the server looks up the port of the client's lockd and gets none, or connects
+    to it and gets no answer.
+
+    ## Why it matters
+    The waiter learns of its lock only by its own poll, up to 30 s late, or never; meanwhile the server holds the
+    lock for it and refuses everybody else.
+
+    ## What to do
+    Open the path from server to client: fix the client's ports (`[lockd] port=` and `udp-port=` in /etc/nfs.conf)
+    and allow them and port 111 in its firewall; check from the server with `rpcinfo -p CLIENT`.
+
+    If the client is the only user of the files, `local_lock=all` does without the server.
+
+    ## Evidence
+    The waiting LOCK, the look-ups with their answers, every SYN.
+
+    ## When it is a false alarm
+    A SYN that is answered at the second or third try is a lossy network, not a wall.
+    """
+    for wait in s.ledger.waits:
+        lookups, connections = attempts(s, wait, wait.since.time)
+        unlisted = [look for look in lookups if look.answer is not None and not look.port]
+        unheard = [look for look in lookups if look.answer is None and s.end - look.call.time > CONNECT_TIME]
+        refused = [c for c in connections if c.refused]
+        filtered = [
+            c
+            for c in connections
+            if not c.answered and not c.refused and len(c.tries) > 1 and s.end - c.since > CONNECT_TIME
+        ]
+        if any(c.answered for c in connections if c.since > max((f.since for f in filtered), default=0)):
+            filtered = []
+        if any(look.port for look in lookups[-1:]):
+            unheard = []
+        notices = [
+            u for u in s.connections.unreachable if u.target == wait.file.server and u.host == wait.client
+        ]
+        if not (unlisted or unheard or refused or filtered):
+            continue
+        if unlisted:
+            step = f"its rpcbind says that lockd is not registered ({len(unlisted)} look-ups)"
+        elif refused:
+            step = f"port {refused[0].port} refuses the connection"
+        elif filtered:
+            tries = sum(len(c.tries) for c in filtered)
+            step = f"{tries} SYNs to port {filtered[0].port} are not answered"
+        else:
+            step = f"its rpcbind does not answer ({len(unheard)} look-ups)"
+        frames = [
+            *wait.request.frames,
+            *(look.call.frame for look in unlisted + unheard),
+            *(look.answer.frame for look in unlisted if look.answer),
+            *(frame for c in filtered + refused for frame, _ in c.tries),
+            *(c.refused[0] for c in refused if c.refused),
+            *(u.frame for u in notices),
+        ]
+        got = f"; it got the lock by polling in frame {wait.ended.frame}" if _by_poll(wait) else ""
+        yield Case(
+            f"{s.hosts.address(wait.file.server)} cannot call back {s.hosts.address(wait.client)}, which waits for "
+            f"{file_name(s, wait.file)}: {step}{got}",
+            frames,
+            wait.since,
+            Place(max(frames), wait.ended.time if wait.ended else s.end),
+            confidence=DEFINITE if unlisted or refused or notices else PROBABLE,
+            subject=wait,
+            **_wait_fields(s, wait),  # type: ignore[arg-type]
+        )
+
+
+def _by_poll(wait: Wait) -> bool:
+    return wait.ended is not None and wait.ended.reason == "poll"
+
+
+@rule("grant-callback-unanswered", HIGH)
+def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
+    """The server's "your turn" got no answer.
+
+    ## What it is
+    A GRANTED without a reply, or a GRANTED_MSG with neither a GRANTED_RES nor a reply, for 10 seconds.
+
+    ## Why it matters
+    The waiter sleeps on until its own poll, or for ever; the server holds the lock for it.
+
+    ## What to do
+    On the client see whether lockd is alive and reachable from the server: `rpcinfo -t CLIENT nlockmgr 4`; open
+    its port in the firewall (`[lockd] port=` in /etc/nfs.conf).
+
+    ## Evidence
+    The GRANTED, its TCP retransmissions, the waiting LOCK.
+
+    ## When it is a false alarm
+    The answer may have taken a path that the capture does not see.
+    """
+    for offer in s.ledger.offers:
+        operation, wait = offer.operation, offer.wait
+        if wait is None or offer.verdict not in ("match", "late", "mismatch"):
+            continue
+        if operation.answers or operation.void_reply or operation.failure:
+            continue
+        elapsed = s.end - operation.call.time
+        if elapsed < ANSWER_WINDOW:
+            continue
+        call = operation.calls[-1]
+        unacked = call.stream_end >= 0 and s.connections.acked(call.flow, call.side) < call.stream_end
+        repeats = (
+            s.connections.repeats_of(call.flow, call.side, call.stream_end) if call.stream_end >= 0 else []
+        )
+        frames = [*operation.frames, *(r.frame for r in repeats), *wait.request.frames]
+        denied = [pair for pair in (offer.lock.denials if offer.lock else ()) if pair[1].time > call.time]
+        frames += [frame for refusal, _ in denied for frame in refusal.frames]
+        tail = f"; {len(denied)} requests of others were refused meanwhile" if denied else ""
+        tail += f"; the waiter got the lock by polling in frame {wait.ended.frame}" if _by_poll(wait) else ""
+        yield Case(
+            f"the GRANTED callback of {s.hosts.address(operation.requester)} to {s.hosts.address(operation.responder)} "
+            f"for {file_name(s, wait.file)} has no answer for {seconds(elapsed)}"
+            f"{', not even a TCP acknowledgement' if unacked else ''}{tail}",
+            frames,
+            Place(operation.call.frame, operation.call.time),
+            Place(max(frames), min(s.end, operation.call.time + elapsed)),
+            confidence=PROBABLE,
+            demote=0 if s.whole(call.flow, call.time, s.end) else 1,
+            subject=wait,
+            **_wait_fields(s, wait),  # type: ignore[arg-type]
+        )
+
+
+@rule("grant-callback-missing", MEDIUM)
+def grant_callback_missing(s: Sessions) -> Iterator[Case]:
+    """A lock came free and nobody told the waiter.
+
+    ## What it is
+    The last conflicting lock was released and the server did not even try to call the waiter back: no GRANTED, no
+    look-up of its port, no connection, for 10 seconds.
+
+    ## Why it matters
+    Waiters that poll get the lock up to 30 s late, others never.
+
+    ## What to do
+    This is the server's doing. Linux 6.12 (Debian 13) answers BLOCKED without queueing the request: use another
+    kernel on the server.
+
+    ## Evidence
+    The waiting LOCK, the release, the poll or whatever shows that the range was free.
+
+    ## When it is a false alarm
+    A local process on the server, or an owner older than the capture, may hold the range.
+    """
+    called = {o.operation.requester for o in s.ledger.offers if o.verdict == "match"}
+    for wait in s.ledger.waits:
+        for free in wait.frees:
+            lookups, connections = attempts(s, wait, free.place.time - SECOND)
+            late = [o for o in wait.offers if o.operation.call.time >= free.place.time - SECOND]
+            shown = _missed(s, free)
+            if late or lookups or connections or free.by is None or shown is None:
+                continue
+            yield Case(
+                f"{file_name(s, wait.file)} came free in frame {free.place.frame} while "
+                f"{s.hosts.address(wait.client)} waited for it, and the server did not even try to call back; "
+                f"{shown[0]}",
+                [
+                    *wait.request.frames,
+                    *free.by.frames,
+                    free.end.frame,
+                    *(free.tested.frames if free.tested else ()),
+                ],
+                free.place,
+                free.end,
+                confidence=shown[1],
+                demote=0 if s.whole(wait.request.call.flow, wait.since.time, s.end) else 1,
+                subject=wait,
+                group=None if wait.file.server in called else "calls nobody back",
+                **_wait_fields(s, wait),  # type: ignore[arg-type]
+            )
+            break
+
+
+def _missed(s: Sessions, free: Free) -> tuple[str, Confidence] | None:
+    """Whether a stretch without a callback was long enough, and what shows that one was due."""
+    stretch = free.end.time - free.place.time
+    if stretch < CALLBACK_WINDOW:
+        return None
+    if free.how == "poll":
+        return f"it got it by its own poll {seconds(stretch)} later", PROBABLE
+    if free.how == "open" and stretch >= STILL_WAITING:
+        return f"it still waits {seconds(stretch)} later, when the capture ends", PROBABLE
+    if free.how in ("cancel", "unlock"):
+        return f"it gave up {seconds(stretch)} later", POSSIBLE
+    if free.how == "taken":
+        return f"another client was given it {seconds(stretch)} later", POSSIBLE
+    if free.how == "open" and free.tested is not None:
+        return f"another client's TEST (frame {free.tested.call.frame}) found it free", POSSIBLE
+    return None
+
+
+@rule("grant-delivered-by-poll", MEDIUM)
+def grant_delivered_by_poll(s: Sessions) -> Iterator[Case]:
+    """Locks reach their waiters only because these ask again.
+
+    ## What it is
+    Three or more waits of one client at one server ended by its own repeated LOCK, and none by a callback.
+
+    ## Why it matters
+    Every contended lock costs up to a poll period, 30 s on Linux.
+
+    ## What to do
+    Open the callback path from server to client: fix lockd's ports on the client (/etc/nfs.conf) and allow them in
+    its firewall; check with `rpcinfo -p CLIENT` from the server.
+
+    ## Evidence
+    The waits with the polls that ended them.
+
+    ## When it is a false alarm
+    One or two such waits are coincidence; some clients poll faster than a server calls back.
+    """
+    by_pair: dict[tuple[int, int], list[Wait]] = {}
+    for wait in s.ledger.waits:
+        if wait.ended is not None and wait.ended.reason in ("poll", "callback"):
+            by_pair.setdefault((wait.file.server, wait.client), []).append(wait)
+    for (server, client), waits in by_pair.items():
+        polled = [wait for wait in waits if _by_poll(wait) and not wait.offers]
+        if len(polled) < POLLS or len(polled) < len(waits):
+            continue
+        times = sorted(wait.ended.time - wait.since.time for wait in polled if wait.ended)
+        yield Case(
+            f"{len(polled)} of {len(waits)} waits of {s.hosts.address(client)} ended by its own poll and none by a "
+            f"callback; median wait {seconds(times[len(times) // 2])}",
+            [frame for wait in polled for frame in (wait.since.frame, wait.ended.frame if wait.ended else 0)],
+            polled[0].since,
+            Place(polled[-1].ended.frame, polled[-1].ended.time) if polled[-1].ended else None,
+            confidence=PROBABLE,
+            server=server,
+            client=client,
+        )
+
+
+def _victim(s: Sessions, offer: Offer) -> dict[str, object]:
+    """Whom a suspicious GRANTED is about: `client` is the one called, `peer` the caller."""
+    operation = offer.operation
+    servers = {server for client, server, _ in s.nlm_versions if client == operation.responder}
+    own = operation.requester in servers
+    server = operation.requester if own or len(servers) != 1 else servers.pop()
+    if offer.wait is not None:
+        server = offer.wait.file.server
+    fields: dict[str, object] = {
+        "server": server,
+        "client": operation.responder,
+        "peer": operation.requester,
+    }
+    if offer.wait is not None and "fh" not in offer.differs:
+        fields |= {k: v for k, v in _wait_fields(s, offer.wait).items() if k not in ("server", "client")}
+    return fields
+
+
+def _complete(s: Sessions, client: int) -> bool:
+    """Whether the lock history of a client lies in the capture from its start."""
+    return any(
+        who == client and s.connections.opened(call.flow) for (who, _, _), call in s.nlm_versions.items()
+    )
+
+
+@rule("grant-unsolicited", HIGH)
+def grant_unsolicited(s: Sessions) -> Iterator[Case]:
+    """A lock was granted that nobody asked for.
+
+    ## What it is
+    A GRANTED callback to a client that has no waiting request for that file, owner and range.
+
+    ## Why it matters
+    A confused server, or a forgery: NLM callbacks carry no proof of who sent them.
+
+    ## What to do
+    Find out what the sender is. Filter lockd's port on the client so that only its servers reach it.
+
+    ## Evidence
+    The callback and its answer.
+
+    ## When it is a false alarm
+    A waiter that is older than the capture is not known until it polls.
+    """
+    for offer in s.ledger.offers:
+        operation = offer.operation
+        if offer.verdict != "unsolicited":
+            continue
+        client, sender = operation.responder, operation.requester
+        complete = _complete(s, client)
+        if not complete and operation.call.time - s.start < START_GATE:
+            continue
+        is_server = any((client, sender) == pair[:2] for pair in s.nlm_versions)
+        who = "its lock server" if is_server else "a host that is not its lock server"
+        answered = {0: "accepted", 1: "refused"}.get(
+            operation.status if operation.status is not None else -1, "not answered"
+        )
+        yield Case(
+            f"{s.hosts.address(sender)}, {who}, sent {s.hosts.address(client)} a GRANTED for a lock it does not wait "
+            f"for; it was {answered}",
+            operation.frames,
+            Place(operation.call.frame, operation.call.time),
+            confidence=DEFINITE if complete else POSSIBLE,
+            severity=MEDIUM if is_server else HIGH,
+            **_victim(s, offer),  # type: ignore[arg-type]
+        )
+
+
+@rule("grant-mismatch", HIGH)
+def grant_mismatch(s: Sessions) -> Iterator[Case]:
+    """A granted lock differs from the one that was asked for.
+
+    ## What it is
+    A GRANTED callback close to a waiting request but different in one field: file, owner, range or mode.
+
+    ## Why it matters
+    Client and server lock different things, or somebody guesses.
+
+    ## What to do
+    Compare the fields below with the server's log; report it as a fault of the server, or look for a forger.
+
+    ## Evidence
+    The waiting LOCK and the callback.
+
+    ## When it is a false alarm
+    None is known: the standard asks for equal values. Length 0 and the largest length are taken as one.
+    """
+    for offer in s.ledger.offers:
+        if offer.verdict != "mismatch" or offer.wait is None:
+            continue
+        operation, request = offer.operation, offer.wait.request
+        yield Case(
+            f"the GRANTED of {s.hosts.address(operation.requester)} to {s.hosts.address(operation.responder)} for "
+            f"{file_name(s, offer.wait.file)} differs from the waiting LOCK in {', '.join(offer.differs)}",
+            operation.frames + request.frames,
+            Place(operation.call.frame, operation.call.time),
+            severity=MEDIUM if offer.differs == ("oh",) else HIGH,
+            **_victim(s, offer),  # type: ignore[arg-type]
+        )
+
+
+@rule("grant-wrong-destination", HIGH)
+def grant_wrong_destination(s: Sessions) -> Iterator[Case]:
+    """A callback came from another address than the one the lock was asked of.
+
+    ## What it is
+    A GRANTED that matches a waiting request in everything but the address it comes from.
+
+    ## Why it matters
+    Linux clients refuse such a callback, and the waiter goes on sleeping; or it is a forgery.
+
+    ## What to do
+    Use one address per client and server; make names resolve to it on both sides (`uname -n`, DNS, /etc/hosts).
+
+    ## Evidence
+    The waiting LOCK, the callback, both addresses.
+
+    ## When it is a false alarm
+    An address that moved in a failover; NAT.
+    """
+    for offer in s.ledger.offers:
+        if offer.verdict != "wrong-sender" or offer.wait is None:
+            continue
+        operation = offer.operation
+        yield Case(
+            f"{s.hosts.address(operation.responder)} waits for {file_name(s, offer.wait.file)} at "
+            f"{s.hosts.address(offer.wait.file.server)}, but the GRANTED came from "
+            f"{s.hosts.address(operation.requester)}",
+            operation.frames + offer.wait.request.frames,
+            Place(operation.call.frame, operation.call.time),
+            **_victim(s, offer),  # type: ignore[arg-type]
+        )
+
+
+@rule("async-result-missing", HIGH)
+def async_result_missing(s: Sessions) -> Iterator[Case]:
+    """An asynchronous lock request never got its result.
+
+    ## What it is
+    A `_MSG` call without the `_RES` call that answers it, for 10 seconds.
+
+    ## Why it matters
+    The asker waits, or repeats; for UNLOCK and GRANTED the two sides may now disagree.
+
+    ## What to do
+    Results come as calls to the asker's lockd: open its port in the firewall and register it with rpcbind.
+
+    ## Evidence
+    The `_MSG`, and the void reply where there was one.
+
+    ## When it is a false alarm
+    UDP packets that the capture lost.
+    """
+    for operation in s.asynchronous:
+        elapsed = s.end - operation.calls[-1].time
+        if operation.answers or operation.failure or elapsed < ANSWER_WINDOW:
+            continue
+        if operation.kind == "GRANTED":
+            offer = next((o for o in reversed(s.ledger.offers) if o.operation is operation), None)
+            if offer is None or offer.verdict == "unsolicited" or operation.void_reply is None:
+                continue  # forged, or `grant-callback-unanswered`
+            if (
+                offer.wait is not None
+                and offer.wait.ended is not None
+                and offer.wait.ended.reason == "unlock"
+            ):
+                continue
+        yield Case(
+            f"the {operation.kind}_MSG of {s.hosts.address(operation.requester)} to "
+            f"{s.hosts.address(operation.responder)} has no {operation.kind}_RES for {seconds(elapsed)}",
+            operation.frames,
+            Place(operation.call.frame, operation.call.time),
+            confidence=PROBABLE,
+            severity=LOW if operation.kind == "TEST" else HIGH,
+            server=operation.requester if operation.kind == "GRANTED" else operation.responder,
+            client=operation.responder if operation.kind == "GRANTED" else operation.requester,
+            file=operation.file,
+            path=s.handles.path(operation.file.fh) if operation.file else None,
+        )
+
+
+@rule("async-result-orphan", LOW)
+def async_result_orphan(s: Sessions) -> Iterator[Case]:
+    """A result came for a request that nobody made.
+
+    ## What it is
+    A `_RES` call without an open `_MSG` of that kind and cookie between the two hosts.
+
+    ## Why it matters
+    The request was lost from the capture, or the result goes to the wrong host.
+
+    ## What to do
+    Start the capture earlier; otherwise look whether two clients share an address.
+
+    ## Evidence
+    The `_RES` call.
+
+    ## When it is a false alarm
+    At the start of a capture its request is simply not in it.
+    """
+    for call in s.operations.orphan_results:
+        if call.time - s.start < START_GATE:
+            continue
+        yield Case(
+            f"{s.hosts.address(call.src)} sent {s.hosts.address(call.dst)} a result for no request that was seen",
+            [call.frame],
+            Place(call.frame, call.time),
+            confidence=POSSIBLE,
+            server=call.src,
+            client=call.dst,
+        )

@@ -1,0 +1,496 @@
+"""Lock leaks, and their mirror image: locks that were lost.
+
+In: the ledgers. Out: cases of locks the server keeps and the client does not, or the reverse.
+
+Theory. S held and C not: a leak. C held and S not: a lost lock. See `sessions.ledger`.
+
+Never: calls an open lock a leak for being old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings.rule import (
+    CRITICAL,
+    DEFINITE,
+    HIGH,
+    INFO,
+    MEDIUM,
+    POSSIBLE,
+    PROBABLE,
+    SECOND,
+    Case,
+    file_name,
+    mode,
+    of_lock,
+    rule,
+    seconds,
+)
+from analyzer.sessions import operations as op
+from analyzer.sessions.ledger import Lock, Overlap, Place, Wait
+from analyzer.sessions.mounts import FAR, Goodbye, Mount
+from analyzer.sessions.operations import Operation
+from analyzer.sessions.world import Sessions
+
+UMNT_WINDOW = 30 * SECOND  # an asynchronous UNLOCK may trail its UMNT by one retry of a Linux client
+SILENCE = 300 * SECOND  # a Linux server forgets an idle client host after this long
+BLOCKED_BEHIND = 30 * SECOND  # one poll period of a Linux waiter
+UNACKED = 5 * SECOND  # several TCP retransmissions without an ACK
+UNANSWERED = 20 * SECOND  # two times the first RPC timeout of lockd
+
+
+def held_at_end(s: Sessions) -> Iterator[Lock]:
+    """The locks that stand in the server's ledger when the capture stops."""
+    for lock in s.ledger.locks:
+        if lock.server_end is None:
+            yield lock
+
+
+def goodbye_of(s: Sessions, lock: Lock) -> tuple[Mount, Goodbye] | None:
+    """The unmount after which a lock stands, if its client said goodbye and kept silent since."""
+    export = s.handles.export(lock.file.fh)
+    if export is None:
+        return None
+    mount = s.mounts.sessions.get((lock.client, lock.server, export.index))
+    if mount is None or not mount.goodbyes or mount.count > 0:
+        return None
+    last = mount.goodbyes[-1]
+    if last.until != FAR or last.first_after is not None or lock.granted.time > last.call.time:
+        return None
+    if mount.last is not None and mount.last.time > last.call.time + 2 * SECOND:
+        return None
+    return mount, last
+
+
+def unlock_pending(s: Sessions, lock: Lock) -> Operation | None:
+    """The UNLOCK of a lock that stands, sent but never answered."""
+    unlock = lock.unlock
+    return unlock if unlock is not None and not unlock.answers and unlock.failure is None else None
+
+
+def is_unacked(s: Sessions, operation: Operation) -> bool:
+    """Whether TCP never acknowledged any copy of a call: it was sent and did not arrive."""
+    return all(
+        call.stream_end >= 0 and s.connections.acked(call.flow, call.side) < call.stream_end
+        for call in operation.calls
+    )
+
+
+def sent_frames(s: Sessions, operation: Operation) -> list[int]:
+    """Frames of an operation and of the TCP retransmissions of its last copy."""
+    call = operation.calls[-1]
+    repeats = s.connections.repeats_of(call.flow, call.side, call.stream_end) if call.stream_end >= 0 else []
+    return operation.frames + [repeat.frame for repeat in repeats]
+
+
+def waiting_behind(s: Sessions, lock: Lock) -> list[Wait]:
+    """Open waits that this lock stands in the way of."""
+    return [
+        wait
+        for wait in lock.file.waits
+        if wait.owner is not lock.owner
+        and wait.start <= lock.end
+        and wait.end >= lock.start
+        and (wait.exclusive or lock.exclusive)
+    ]
+
+
+@rule("lock-open-at-capture-end", INFO)
+def lock_open_at_capture_end(s: Sessions) -> Iterator[Case]:
+    """A lock is held when the capture stops.
+
+    ## What it is
+    A granted lock without a release up to the last frame. A fact about the capture, not a fault.
+
+    ## Why it matters
+    It answers who holds what at the end. Long-running programs hold locks for days.
+
+    ## What to do
+    Capture longer, or look on the client: `cat /proc/locks`, `lsof`, `fuser -vm MOUNTPOINT`.
+
+    ## Evidence
+    The LOCK and its grant; the last frame the client sent; who waits behind it.
+
+    ## When it is a false alarm
+    It is no alarm. A release that was lost from the capture would not show.
+    """
+    for lock in held_at_end(s):
+        frame, time = s.hosts.last_seen(lock.client)
+        waits = waiting_behind(s, lock)
+        behind = f"; {len(waits)} waiting behind it" if waits else ""
+        yield Case(
+            f"{s.hosts.address(lock.client)} holds an {mode(lock)} lock on {file_name(s, lock.file)} since frame "
+            f"{lock.granted.frame} ({seconds(s.end - lock.granted.time)} up to the end); last heard of "
+            f"{seconds(max(0, s.end - time))} before the end{behind}".replace("an shared", "a shared"),
+            [*lock.frames, *(wait.since.frame for wait in waits), frame],
+            lock.granted,
+            Place(frame, max(time, lock.granted.time)),
+            cause=lock,
+            **of_lock(s, lock),  # type: ignore[arg-type]
+        )
+
+
+@rule("lock-held-after-umnt", HIGH)
+def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
+    """A client said it unmounted, and its lock still stands on the server.
+
+    ## What it is
+    A granted lock on an export whose holder has sent UMNT, which was accepted, with no UNLOCK that was
+    executed and no NFS call of that client on the export afterwards.
+
+    ## Why it matters
+    The server keeps the file open for the lock: its own umount of the file system is busy, and others wait
+    for a lock that nobody uses.
+
+    ## What to do
+    On the client look for a process that still holds the file (`cat /proc/locks`, `lsof`, `fuser -vm`) and stop
+    it. If the client has forgotten the lock, free it on the server: `echo PATH > /proc/fs/nfsd/unlock_filesystem`
+    or `echo SERVER-IP > /proc/fs/nfsd/unlock_ip`, or have the client say it rebooted with `sm-notify -f`.
+
+    Freeing locks by hand is safe only when no client still works on the files.
+
+    ## Evidence
+    The LOCK and its grant, every UMNT, an UNLOCK that was sent but not answered, refusals to others since.
+
+    ## When it is a false alarm
+    umount.nfs sends UMNT before the system call, which can fail: traffic on the export afterwards makes this
+    `umnt-but-traffic-continues`. An UNLOCK can trail the UMNT by up to half a minute.
+    """
+    for lock in held_at_end(s):
+        found = goodbye_of(s, lock)
+        if found is None:
+            continue
+        mount, goodbye = found
+        pending = unlock_pending(s, lock)
+        lost = pending is not None and is_unacked(s, pending)
+        first = next((g for g in mount.goodbyes if g.call.time > lock.granted.time), goodbye)
+        watched = s.end - first.reply.time
+        if watched < SECOND:
+            continue  # nothing was seen after the UMNT: the open lock is all there is to say
+        refused = [
+            (operation, answer)
+            for operation, answer in lock.denials
+            if answer.time > goodbye.reply.time and operation.blockers == [lock]
+        ]
+        unlock = ""
+        frames = [*lock.frames, *(f for u in mount.umnts for f in (u.call.frame, u.frame))]
+        if pending is not None:
+            frames += sent_frames(s, pending)
+            unlock = f", its UNLOCK (frame {pending.call.frame}) was {'never acknowledged' if lost else 'not answered'}"
+        frames += [frame for operation, _ in refused for frame in operation.frames]
+        yield Case(
+            f"{s.hosts.address(lock.client)} unmounted {mount.path} (UMNT in frame {first.call.frame}) but its "
+            f"{mode(lock)} lock on {file_name(s, lock.file)} stands on the server{unlock}; watched for "
+            f"{seconds(watched)} after the UMNT",
+            frames,
+            Place(first.call.frame, first.call.time),
+            Place(s.last_frame, s.end),
+            confidence=DEFINITE if refused else PROBABLE,
+            demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
+            cut_short=watched < UMNT_WINDOW and not lost and not refused,
+            cause=pending,
+            subject=lock,
+            **of_lock(s, lock),  # type: ignore[arg-type]
+        )
+
+
+@rule("lock-held-by-vanished-client", HIGH)
+def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
+    """A lock is held by a client that has gone silent, and others wait for it.
+
+    ## What it is
+    A lock that stands at the end of the capture, a holder that sends nothing any more on any connection, not
+    even keepalives, and another client that was told to wait or was denied because of it.
+
+    ## Why it matters
+    NLM has no leases: a lock of a host that lost power is kept until the host comes back and says so.
+
+    ## What to do
+    Bring the host back: its sm-notify frees its locks at boot. If it will not come back, free them on the
+    server: `echo PATH > /proc/fs/nfsd/unlock_filesystem`.
+
+    ## Evidence
+    The LOCK and its grant, the holder's last frame, the waiters with their polls.
+
+    ## When it is a false alarm
+    An idle holder is legal. A capture on one of several paths does not see the others.
+    """
+    for lock in held_at_end(s):
+        waits = waiting_behind(s, lock)
+        if not waits or (lock.believed is None and lock.refusal is None):
+            continue
+        frame, time = s.hosts.last_seen(lock.client)
+        silent = s.end - time
+        blocked = max(s.end - wait.since.time for wait in waits)
+        unreachable = [u for u in s.connections.unreachable if u.host == lock.client and u.time > time]
+        if not unreachable and (silent < BLOCKED_BEHIND or blocked < BLOCKED_BEHIND):
+            continue
+        polls = [poll for wait in waits for poll in wait.polls[-4:]]
+        sure = bool(unreachable)
+        yield Case(
+            f"{s.hosts.address(lock.client)} holds an exclusive lock on {file_name(s, lock.file)}".replace(
+                "an exclusive", "an exclusive" if lock.exclusive else "a shared"
+            )
+            + f" and has sent nothing for {seconds(silent)} up to the end; "
+            + f"{s.hosts.address(waits[0].client)} has been waiting behind it for {seconds(blocked)}",
+            [
+                *lock.frames,
+                frame,
+                *(f for wait in waits for f in wait.request.frames),
+                *(f for poll in polls for f in poll.frames),
+                *(u.frame for u in unreachable),
+            ],
+            lock.granted,
+            Place(s.last_frame, s.end),
+            confidence=PROBABLE if sure else POSSIBLE,
+            severity=HIGH if sure or silent >= SILENCE else MEDIUM,
+            subject=lock,
+            **of_lock(s, lock),  # type: ignore[arg-type]
+        )
+
+
+@rule("unlock-unanswered", HIGH)
+def unlock_unanswered(s: Sessions) -> Iterator[Case]:
+    """A release was sent and never answered.
+
+    ## What it is
+    An UNLOCK without a reply to any of its copies. Where TCP never acknowledged its bytes, it never arrived.
+
+    ## Why it matters
+    The server may still hold a lock that the client has given up.
+
+    ## What to do
+    Check that lockd on the server answers and that nothing filters its port (`rpcinfo -p SERVER`); then free the
+    lock on the server if it is still there (`cat /proc/locks`).
+
+    ## Evidence
+    Every copy of the UNLOCK and its TCP retransmissions; the lock it was for.
+
+    ## When it is a false alarm
+    Linux repeats an UNLOCK for ever, at 10 to 60 s: a later copy may be answered after the end of the capture.
+    """
+    for operation in s.ledger.unlocks:
+        if operation.answers or operation.failure or operation.is_async or operation.file is None:
+            continue
+        elapsed = s.end - operation.call.time
+        quiet = s.end - operation.calls[-1].time
+        unacked = is_unacked(s, operation)
+        if not (unacked and elapsed >= UNACKED) and quiet < UNANSWERED:
+            continue
+        if _overtaken_by_restart(s, operation):
+            continue
+        removed = operation.removed[0][2] if operation.removed else None
+        how = "and TCP acknowledged none of its bytes" if unacked else "though TCP delivered it"
+        yield Case(
+            f"the UNLOCK of {file_name(s, operation.file)} by {s.hosts.address(operation.requester)} has no answer for "
+            f"{seconds(elapsed)} up to the end, {how}",
+            sent_frames(s, operation) + (removed.frames if removed else []),
+            Place(operation.call.frame, operation.call.time),
+            Place(s.last_frame, s.end),
+            confidence=PROBABLE,
+            demote=0 if s.whole(operation.call.flow, operation.call.time, s.end) else 1,
+            cut_short=not unacked and quiet < 6 * UNANSWERED,
+            server=operation.responder,
+            client=operation.requester,
+            file=operation.file,
+            path=s.handles.path(operation.file.fh),
+            export=_export(s, operation),
+            owner=operation.owner,
+            range=(operation.start, operation.end),
+            subject=operation,
+        )
+
+
+def _export(s: Sessions, operation: Operation) -> str | None:
+    export = s.handles.export(operation.fh)
+    return export.path if export else None
+
+
+def _overtaken_by_restart(s: Sessions, operation: Operation) -> bool:
+    """Whether the server restarted after the call: nobody is left to answer it."""
+    return s.restarted(operation.responder, operation.call.time, s.end) is not None
+
+
+@rule("unlock-refused", HIGH)
+def unlock_refused(s: Sessions) -> Iterator[Case]:
+    """A release was answered with an error: the client believes the lock is free, the server keeps it.
+
+    ## What it is
+    An UNLOCK answered with anything but GRANTED or DENIED_GRACE_PERIOD.
+
+    ## Why it matters
+    No client tries again: the lock stays.
+
+    ## What to do
+    Look at the server's log for the reason; update the server; free the lock there.
+
+    ## Evidence
+    The UNLOCK and its answer.
+
+    ## When it is a false alarm
+    STALE_FH after the file was removed is harmless.
+    """
+    for operation in s.ledger.unlocks:
+        if operation.status in (None, op.GRANTED, op.DENIED_GRACE_PERIOD) or not operation.removed:
+            continue
+        assert operation.file is not None
+        stale = operation.status == op.STALE_FH
+        yield Case(
+            f"{s.hosts.address(operation.responder)} answered the UNLOCK of {file_name(s, operation.file)} by "
+            f"{s.hosts.address(operation.requester)} with status {operation.status}",
+            operation.frames,
+            Place(operation.call.frame, operation.call.time),
+            severity=INFO if stale else HIGH,
+            server=operation.responder,
+            client=operation.requester,
+            file=operation.file,
+            path=s.handles.path(operation.file.fh),
+            export=_export(s, operation),
+            owner=operation.owner,
+            range=(operation.start, operation.end),
+        )
+
+
+@rule("lock-leaked-by-refused-grant", HIGH)
+def lock_leaked_by_refused_grant(s: Sessions) -> Iterator[Case]:
+    """The server gave a lock, the client refused it, and the server kept it.
+
+    ## What it is
+    A GRANTED callback for a waiting request answered with DENIED, no UNLOCK or CANCEL of that owner afterwards,
+    and later requests of others refused because of that lock.
+
+    ## Why it matters
+    Nobody uses the lock and nobody can have it.
+
+    ## What to do
+    Free the lock on the server (`echo PATH > /proc/fs/nfsd/unlock_filesystem`); run Linux 6.4 or newer on server
+    and client, which give a refused lock back.
+
+    ## Evidence
+    The GRANTED and its refusal, the later denials.
+
+    ## When it is a false alarm
+    A refusal of a late copy is harmless where a poll won the lock before; a refusal of a forged GRANTED too.
+    """
+    for lock in s.ledger.locks:
+        offer = lock.refusal
+        if offer is None or offer.refused is None or lock.believed is not None or offer.wait is None:
+            continue
+        if lock.server_end is not None and lock.server_end.reason == "unlock":
+            continue
+        if offer.wait.cancel is not None:
+            continue
+        denied = [
+            pair for pair in lock.denials if pair[1].time > offer.refused.time and pair[0].blockers == [lock]
+        ]
+        if not denied and lock.server_end is not None:
+            continue
+        yield Case(
+            f"{s.hosts.address(lock.client)} refused the lock on {file_name(s, lock.file)} that "
+            f"{s.hosts.address(lock.server)} granted it; "
+            + (
+                f"the server keeps it: {len(denied)} later requests of others were refused"
+                if denied
+                else "whether the server kept it nobody asked"
+            ),
+            [
+                *offer.operation.frames,
+                *offer.wait.request.frames,
+                *(frame for operation, _ in denied for frame in operation.frames),
+            ],
+            Place(offer.operation.call.frame, offer.operation.call.time),
+            Place(denied[-1][1].frame, denied[-1][1].time) if denied else offer.refused,
+            confidence=DEFINITE if denied else POSSIBLE,
+            severity=HIGH if denied else MEDIUM,
+            subject=lock,
+            **of_lock(s, lock),  # type: ignore[arg-type]
+        )
+
+
+@rule("lock-lost-silently", CRITICAL)
+def lock_lost_silently(s: Sessions) -> Iterator[Case]:
+    """A client still believes it holds a lock that the server gave to someone else.
+
+    ## What it is
+    A conflicting lock was granted to another owner, and nothing on the wire ended the first one: no UNLOCK, no
+    reboot of its holder, no restart of the server.
+
+    ## Why it matters
+    Two programs work under a lock that each believes to be its own. The file can be damaged.
+
+    ## What to do
+    Stop one of the two writers and check the file. Then look for who dropped the lock: a reboot notice in the
+    client's name, FREE_ALL, `unlock_filesystem` or `unlock_ip` on the server.
+
+    ## Evidence
+    Both grants; what the first holder did as holder afterwards (WRITE, UNLOCK).
+
+    ## When it is a false alarm
+    An UNLOCK that was lost from the capture; an administrator who freed the lock of a dead client.
+    """
+    for overlap in s.ledger.overlaps:
+        if s.restarted(overlap.loser.server, overlap.loser.granted.time, overlap.place.time) is None:
+            yield _lost(s, overlap)
+
+
+@rule("lock-taken-in-recovery", CRITICAL)
+def lock_taken_in_recovery(s: Sessions) -> Iterator[Case]:
+    """After a restart of the lock service someone else got a lock whose holder was not asked.
+
+    ## What it is
+    A conflicting lock was granted to another owner after the server restarted or went through grace, and the
+    first holder neither reclaimed nor released its own.
+
+    ## Why it matters
+    Two programs work under a lock that each believes to be its own. The file can be damaged.
+
+    ## What to do
+    Stop one of the two writers and check the file. On the server make sure that clients are told: `sm-notify -f`
+    after every restart of lockd; never `pkill -KILL lockd` alone; in a cluster first exports, then the address,
+    then the notice.
+
+    ## Evidence
+    Both grants, the grace window or the notice between them, what the first holder did afterwards.
+
+    ## When it is a false alarm
+    An UNLOCK or a reclaim that was lost from the capture.
+    """
+    for overlap in s.ledger.overlaps:
+        restart = s.restarted(overlap.loser.server, overlap.loser.granted.time, overlap.place.time)
+        if restart is not None:
+            case = _lost(s, overlap)
+            case.cause = restart
+            yield case
+
+
+def _lost(s: Sessions, overlap: Overlap) -> Case:
+    loser, winner = overlap.loser, overlap.winner
+    proof = overlap.proof
+    _, heard = s.hosts.last_seen(loser.client)
+    alive = heard > overlap.place.time
+    whole = s.whole(loser.request.call.flow, loser.granted.time, overlap.place.time)
+    acted = (
+        f"; it still acted as holder afterwards ({overlap.proof_kind}, frame {proof.frame})" if proof else ""
+    )
+    if not alive:
+        acted = "; it was silent by then: perhaps an administrator freed the lock of a dead client"
+    return Case(
+        f"{s.hosts.address(loser.client)} holds {file_name(s, loser.file)} since frame {loser.granted.frame}, yet the "
+        f"server gave it to {s.hosts.address(winner.client)} in frame {overlap.place.frame}: two owners{acted}",
+        [
+            *loser.frames,
+            *winner.frames,
+            overlap.place.frame,
+            *((proof.frame,) if proof else ()),
+        ],
+        overlap.place,
+        proof or overlap.place,
+        confidence=DEFINITE if proof else PROBABLE,
+        severity=CRITICAL if alive else MEDIUM,
+        demote=(0 if whole else 1) + (0 if alive else 1),
+        peer=winner.client,
+        subject=overlap,
+        cause=s.notice_that_freed(loser),
+        **of_lock(s, loser),  # type: ignore[arg-type]
+    )

@@ -1,0 +1,120 @@
+"""Stalls and knots: locks that work, but not as they should.
+
+In: operations with their latencies, deadlock answers. Out: cases about time.
+
+Theory. A lock server that is well answers in milliseconds. Late answers have three faces: the server is slow
+(TCP acknowledges, RPC does not answer), the path to its port is filtered (TCP does not acknowledge while other
+services answer), the host was gone (nothing answers, and it comes back restarted): the last is no stall.
+
+Never: calls a wait for a held lock a stall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings.leaks import sent_frames
+from analyzer.findings.rule import HIGH, LOW, MEDIUM, SECOND, Case, file_name, rule, seconds
+from analyzer.sessions.ledger import Place
+from analyzer.sessions.operations import Answer, Operation
+from analyzer.sessions.world import Sessions
+
+ONE_IS_ENOUGH = 10 * SECOND  # lockd's RPC timeout: the client has given up on the first copy
+SEVERAL = 3
+RESTART_MARGIN = 60 * SECOND
+
+
+@rule("nlm-server-stall", HIGH)
+def nlm_server_stall(s: Sessions) -> Iterator[Case]:
+    """A lock server answered late.
+
+    ## What it is
+    A lock request answered only after 10 seconds, or three after more than two, by a server that did not restart.
+
+    ## Why it matters
+    One thread serves all of NLM on Linux: while it waits for statd, DNS or a slow file system, everybody's locks
+    hang.
+
+    ## What to do
+    On the server look at rpc-statd (`systemctl status rpc-statd`), at the resolution of the client's name, at the
+    file system; `rpcdebug -m nlm -s all`. If TCP did not even acknowledge, look for a filter on lockd's port.
+
+    ## Evidence
+    Each late request with its copies and its answer.
+
+    ## When it is a false alarm
+    Cluster file systems put a lock off for 7 s on purpose.
+    """
+    by_server: dict[int, list[tuple[Operation, Answer]]] = {}
+    for operation, answer in s.slow:
+        since, until = operation.call.time - RESTART_MARGIN, answer.time + RESTART_MARGIN
+        if s.restarted(operation.responder, since, until) is None and not _moved(operation):
+            by_server.setdefault(operation.responder, []).append((operation, answer))
+    for server, late in by_server.items():
+        worst = max(answer.time - operation.call.time for operation, answer in late)
+        distinct = {id(operation) for operation, _ in late}
+        if worst < ONE_IS_ENOUGH and len(distinct) < SEVERAL:
+            continue
+        for operation, answer in late:
+            latency = answer.time - operation.call.time
+            filtered = _unheard_at_first(s, operation)
+            yield Case(
+                f"{s.hosts.address(server)} answered the {operation.kind} of {s.hosts.address(operation.requester)}"
+                + (f" for {file_name(s, operation.file)}" if operation.file else "")
+                + f" after {seconds(latency)} and {len(operation.calls)} copies"
+                + ("; TCP had not acknowledged it either: rather the path than lockd" if filtered else ""),
+                sent_frames(s, operation),
+                Place(operation.call.frame, operation.call.time),
+                Place(answer.frame, answer.time),
+                severity=LOW if filtered else HIGH if latency >= ONE_IS_ENOUGH else MEDIUM,
+                server=server,
+                client=operation.requester,
+                file=operation.file,
+                path=s.handles.path(operation.file.fh) if operation.file else None,
+            )
+
+
+def _moved(operation: Operation) -> bool:
+    """Whether later copies went over another connection: the first one was dead."""
+    return len({call.flow for call in operation.calls}) > 1
+
+
+def _unheard_at_first(s: Sessions, operation: Operation) -> bool:
+    """Whether TCP had to send the call again and again."""
+    call = operation.calls[0]
+    return call.stream_end >= 0 and len(s.connections.repeats_of(call.flow, call.side, call.stream_end)) >= 3
+
+
+@rule("deadlock", HIGH)
+def deadlock(s: Sessions) -> Iterator[Case]:
+    """Lock owners wait for each other.
+
+    ## What it is
+    A lock request answered DEADLCK: granting the wait would close a circle.
+
+    ## Why it matters
+    The program gets EDEADLK, which few expect.
+
+    ## What to do
+    Take locks in one order in all programs.
+
+    ## Evidence
+    The request and its answer; the locks its owner held and waited behind.
+
+    ## When it is a false alarm
+    None is known for the status.
+    """
+    for operation, answer in s.ledger.deadlocks:
+        yield Case(
+            f"{s.hosts.address(operation.requester)} was refused a lock on "
+            f"{file_name(s, operation.file) if operation.file else 'a file'} because it would close a circle of waits",
+            operation.frames,
+            Place(operation.call.frame, operation.call.time),
+            Place(answer.frame, answer.time),
+            server=operation.responder,
+            client=operation.requester,
+            file=operation.file,
+            path=s.handles.path(operation.file.fh) if operation.file else None,
+            owner=operation.owner,
+            range=(operation.start, operation.end),
+        )

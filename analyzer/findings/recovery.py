@@ -1,0 +1,411 @@
+"""Restarts and what became of the locks: notices, grace, reclaims.
+
+In: notices, grace windows, reclaims, ledgers. Out: cases about recovery.
+
+Theory. After a restart of the lock service the clients must be told, and must reclaim in time. Who was not told
+keeps believing in a lock that is gone.
+
+Never: takes status 4 for grace without looking at the reclaim flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings.rule import (
+    CRITICAL,
+    DEFINITE,
+    HIGH,
+    INFO,
+    MEDIUM,
+    POSSIBLE,
+    PROBABLE,
+    SECOND,
+    Case,
+    file_name,
+    rule,
+    seconds,
+)
+from analyzer.protocols.nsm import NSM
+from analyzer.sessions.handles import printable
+from analyzer.sessions.ledger import Lock, Place
+from analyzer.sessions.operations import Answer, Operation
+from analyzer.sessions.reboots import SERIES, Grace, Notice
+from analyzer.sessions.world import Sessions
+
+LONG_GRACE = 60 * SECOND
+NOTICE_BEFORE = 120 * SECOND  # sm-notify runs at boot, before lockd's first refusal
+ANSWER_TIME = 5 * SECOND  # two tries of sm-notify, at 2 and 4 s
+
+
+@rule("grace-period-active", INFO)
+def grace_period_active(s: Sessions) -> Iterator[Case]:
+    """A server has just restarted its lock service and puts off ordinary locks.
+
+    ## What it is
+    Requests that are no reclaims answered DENIED_GRACE_PERIOD.
+
+    ## Why it matters
+    Programs that lock hang for the length of the window.
+
+    ## What to do
+    Wait. To change its length set `nlm_grace_period` and nfsd's `nfsv4gracetime` together.
+
+    ## Evidence
+    The refusals, the reclaims inside, the first request that was decided again.
+
+    ## When it is a false alarm
+    None is known: the same status to a reclaim means the opposite and is not counted.
+    """
+    for grace in s.reboots.graces:
+        end = Place(grace.ended[1].frame, grace.ended[1].time) if grace.ended else Place(s.last_frame, s.end)
+        length = end.time - grace.begin.time
+        clients = sorted({s.hosts.address(operation.requester) for operation, _ in grace.refusals})
+        yield Case(
+            f"{s.hosts.address(grace.server)} was in grace for {seconds(length)} as seen: {len(grace.refusals)} requests of "
+            f"{', '.join(clients)} put off, {len(grace.reclaims)} locks reclaimed",
+            [
+                *(frame for operation, _ in grace.refusals for frame in operation.frames),
+                *(frame for operation, _ in grace.reclaims for frame in operation.frames),
+                end.frame,
+            ],
+            grace.begin,
+            end,
+            severity=MEDIUM if length > LONG_GRACE else INFO,
+            server=grace.server,
+            client=grace.refusals[0][0].requester,
+            subject=grace,
+            cause=grace.notice,
+        )
+
+
+@rule("grace-without-notify", CRITICAL)
+def grace_without_notify(s: Sessions) -> Iterator[Case]:
+    """A lock service restarted and did not tell the clients whose locks it dropped.
+
+    ## What it is
+    A grace window at a server that had granted locks before, no SM_NOTIFY from it to their holders, and no reclaim.
+
+    ## Why it matters
+    The locks are gone and their holders do not know: the next one who asks gets them.
+
+    ## What to do
+    On the server `sm-notify -f`. Never `pkill -KILL lockd` alone; in a cluster first exports, then the address,
+    then the notice.
+
+    ## Evidence
+    The locks held when the window began, the refusals, the absence of a notice up to the end of the window.
+
+    ## When it is a false alarm
+    The notice may take a path that the capture does not see.
+    """
+    for grace in s.reboots.graces:
+        end = grace.ended[1].time if grace.ended else s.end
+        for client in sorted({lock.client for lock in grace.held}):
+            lost = [lock for lock in grace.held if lock.client == client and lock.client_end is None] or [
+                lock for lock in grace.held if lock.client == client
+            ]
+            if _was_told(s, grace, client, end) or any(lock.reclaimed for lock in lost):
+                continue
+            if all(lock.client_end is not None and lock.client_end.time < grace.begin.time for lock in lost):
+                continue
+            files = ", ".join(sorted({file_name(s, lock.file) for lock in lost})[:4])
+            yield Case(
+                f"{s.hosts.address(grace.server)} restarted its lock service and did not tell "
+                f"{s.hosts.address(client)}, which held {len(lost)} lock(s) on {files}",
+                [
+                    *(frame for operation, _ in grace.refusals for frame in operation.frames),
+                    *(frame for lock in lost for frame in lock.frames),
+                    *(grace.ended[0].frames if grace.ended else ()),
+                ],
+                grace.begin,
+                Place(s.last_frame, end),
+                confidence=PROBABLE,
+                cut_short=grace.ended is None,
+                server=grace.server,
+                client=client,
+                subject=grace,
+            )
+
+
+def _was_told(s: Sessions, grace: Grace, client: int, end: int) -> bool:
+    """Whether a notice to this client, or an attempt at one, is on the wire."""
+    since = grace.begin.time - NOTICE_BEFORE
+    return any(
+        notice.sender == grace.server and notice.receiver == client and since <= notice.place.time <= end
+        for notice in s.reboots.notices
+    ) or bool(s.reboots.lookups_between(grace.server, client, NSM, since, end))
+
+
+@rule("reclaim-outside-grace", HIGH)
+def reclaim_outside_grace(s: Sessions) -> Iterator[Case]:
+    """A client tried to recover a lock too late.
+
+    ## What it is
+    A LOCK with the reclaim flag answered DENIED_GRACE_PERIOD: the server is not, or no longer, in grace.
+
+    ## Why it matters
+    The lock is lost, and the program that held it is not told.
+
+    ## What to do
+    Make grace longer than it takes the notices to arrive (`nlm_grace_period`); see why this client was late.
+
+    ## Evidence
+    The reclaim and its answer.
+
+    ## When it is a false alarm
+    None is known.
+    """
+    for operation, answer in s.reboots.late_reclaims:
+        yield _reclaim(s, operation, answer, "too late: the server is not in grace")
+
+
+@rule("reclaim-refused", HIGH)
+def reclaim_refused(s: Sessions) -> Iterator[Case]:
+    """A client tried to recover a lock in time and was refused.
+
+    ## What it is
+    A LOCK with the reclaim flag answered with an error other than DENIED_GRACE_PERIOD.
+
+    ## Why it matters
+    The lock is lost; with DENIED somebody else has it.
+
+    ## What to do
+    STALE_FH: bring up the exports before sm-notify runs. DENIED: look for the owner that was granted the range.
+
+    ## Evidence
+    The reclaim and its answer.
+
+    ## When it is a false alarm
+    The same call repeated later with success.
+    """
+    for operation, answer in s.reboots.refused_reclaims:
+        if operation.answers[-1].status == 0:
+            continue
+        case = _reclaim(s, operation, answer, f"refused with status {answer.status}")
+        case.severity = CRITICAL if answer.status == 1 else HIGH
+        yield case
+
+
+def _reclaim(s: Sessions, operation: Operation, answer: Answer, why: str) -> Case:
+    file = operation.file
+    return Case(
+        f"{s.hosts.address(operation.requester)} reclaimed its lock on {file_name(s, file) if file else 'a file'}, {why}",
+        operation.frames,
+        Place(operation.call.frame, operation.call.time),
+        Place(answer.frame, answer.time),
+        confidence=DEFINITE,
+        server=operation.responder,
+        client=operation.requester,
+        file=file,
+        path=s.handles.path(file.fh) if file else None,
+        owner=operation.owner,
+        range=(operation.start, operation.end),
+    )
+
+
+@rule("nsm-notify-unanswered", HIGH)
+def nsm_notify_unanswered(s: Sessions) -> Iterator[Case]:
+    """A reboot notice was not delivered.
+
+    ## What it is
+    SM_NOTIFY, or the look-up of statd's port before it, without an answer through its retries; or statd not
+    registered at the receiver.
+
+    ## Why it matters
+    A server that is not told keeps the locks of a client that has lost them; a client that is not told does not
+    reclaim.
+
+    ## What to do
+    See on the receiver that rpc-statd runs and is reachable over UDP (`systemctl status rpc-statd`, `rpcinfo -p`);
+    fix its port with `[statd] port=` in /etc/nfs.conf and allow it.
+
+    ## Evidence
+    Every copy of the notice, the look-ups.
+
+    ## When it is a false alarm
+    sm-notify repeats for 15 minutes: it may be answered after the end of the capture.
+    """
+    for notice in s.reboots.notices:
+        elapsed = s.end - notice.place.time
+        if notice.answer is not None or elapsed < ANSWER_TIME:
+            continue
+        yield _unheard(s, notice, elapsed)
+    for look in s.reboots.lookups:
+        if look.program != NSM or look.answer is None or look.port != 0:
+            continue
+        yield Case(
+            f"{s.hosts.address(look.call.src)} wanted to announce its reboot to {s.hosts.address(look.call.dst)}, whose "
+            "rpcbind says that statd is not registered",
+            [look.call.frame, look.answer.frame],
+            Place(look.call.frame, look.call.time),
+            client=look.call.dst,
+            server=look.call.src,
+        )
+
+
+def _unheard(s: Sessions, notice: Notice, elapsed: int) -> Case:
+    sender, receiver = notice.sender, notice.receiver
+    told_by_server = notice.role == "server"
+    return Case(
+        f"the reboot notice of {s.hosts.address(sender)} (as {printable(notice.name)}, state {notice.state}) to "
+        f"{s.hosts.address(receiver)} was sent {len(notice.calls)} times and not answered",
+        [call.frame for call in notice.calls],
+        notice.place,
+        Place(notice.calls[-1].frame, notice.calls[-1].time),
+        confidence=PROBABLE,
+        cut_short=elapsed < SERIES,
+        server=sender if told_by_server else receiver,
+        client=receiver if told_by_server else sender,
+        subject=notice,
+    )
+
+
+@rule("recovery-completed", INFO)
+def recovery_completed(s: Sessions) -> Iterator[Case]:
+    """A host rebooted and its locks were recovered as designed.
+
+    ## What it is
+    A client's reboot notice was answered and freed its locks; or a server's was answered and every lock its
+    client held was reclaimed.
+
+    ## Why it matters
+    It tells what an outage cost, and that nothing is left of it.
+
+    ## What to do
+    Nothing.
+
+    ## Evidence
+    The notice and its answer, the locks freed or reclaimed.
+
+    ## When it is a false alarm
+    It is no alarm.
+    """
+    for notice in s.reboots.notices:
+        if notice.answer is None or _continues(s, notice):
+            continue
+        if notice.role == "client" and notice.freed:
+            yield _recovered(s, notice, notice.freed, "freed")
+        elif notice.role == "server":
+            held = [
+                lock for other in s.reboots.notices for lock in other.freed if lock.client == notice.receiver
+            ]
+            if held and all(lock.reclaimed for lock in held):
+                yield _recovered(s, notice, held, "reclaimed")
+
+
+def _recovered(s: Sessions, notice: Notice, locks: list[Lock], how: str) -> Case:
+    assert notice.answer is not None
+    frames = [frame for lock in locks for request in lock.reclaimed for frame in request.frames]
+    is_client = notice.role == "client"
+    return Case(
+        f"{s.hosts.address(notice.sender)} rebooted (state {notice.state}); {len(locks)} lock(s) of "
+        f"{s.hosts.address(locks[0].client)} were {how}",
+        [notice.place.frame, notice.answer.frame, *frames],
+        notice.place,
+        Place(notice.answer.frame, notice.answer.time),
+        server=notice.receiver if is_client else notice.sender,
+        client=notice.sender if is_client else notice.receiver,
+        subject=notice,
+    )
+
+
+def _continues(s: Sessions, notice: Notice) -> bool:
+    """Whether the host that is said to have rebooted goes on over the same connection."""
+    return continuity(s, notice) is not None
+
+
+def continuity(s: Sessions, notice: Notice) -> tuple[int, int] | None:
+    """Frames before and after a notice on one connection of the host it speaks of."""
+    for first, last in s.nlm_flows.values():
+        if first.src == notice.victim and first.time < notice.place.time < last.time:
+            return first.frame, last.frame
+    for mount in s.mounts.sessions.values():
+        if mount.client != notice.victim:
+            continue
+        for flow, last_call in mount.flows.items():
+            connection = s.connections.by_flow.get(flow)
+            if connection and connection.tries and connection.since < notice.place.time < last_call.time:
+                return connection.tries[0][0], last_call.frame
+    return None
+
+
+@rule("false-reboot-notice", CRITICAL)
+def false_reboot_notice(s: Sessions) -> Iterator[Case]:
+    """A client that is alive was declared rebooted: the server drops locks that it still uses.
+
+    ## What it is
+    A reboot notice from a client's own address while its connections carry calls before and after it.
+
+    ## Why it matters
+    The server gives the client's locks to others while the client works under them.
+
+    ## What to do
+    Run one statd per host: no rpc.statd or sm-notify in containers that restart; `rpc.statd -L` where two are
+    needed.
+
+    ## Evidence
+    The notice; calls on one connection before and after it.
+
+    ## When it is a false alarm
+    Another host behind the same address rebooted; an address that moved; an administrator who meant it.
+    """
+    for notice in s.reboots.notices:
+        if notice.role != "client" or not notice.freed:
+            continue
+        found = continuity(s, notice)
+        if found is None:
+            continue
+        yield Case(
+            f"{s.hosts.address(notice.sender)} announced its own reboot (state {notice.state}), yet one of its connections "
+            f"carries calls before and after (frames {found[0]} and {found[1]}); {len(notice.freed)} lock(s) dropped",
+            [notice.place.frame, *found, *((notice.answer.frame,) if notice.answer else ())],
+            notice.place,
+            confidence=DEFINITE,
+            server=notice.receiver,
+            client=notice.sender,
+            subject=notice,
+        )
+
+
+@rule("nsm-notify-spoofed", CRITICAL)
+def nsm_notify_spoofed(s: Sessions) -> Iterator[Case]:
+    """A host announced somebody else's reboot.
+
+    ## What it is
+    An SM_NOTIFY with a name that another host uses for itself, sent from an address that never used it.
+
+    ## Why it matters
+    The server drops the locks of the host that is named, which goes on working under them.
+
+    ## What to do
+    Find out who sent it; perhaps an administrator freeing locks by hand. Let only NFS hosts reach statd's port.
+
+    ## Evidence
+    The notice; the address at which the name is known; calls of that host before and after on one connection.
+
+    ## When it is a false alarm
+    A host with several addresses; a takeover in a cluster.
+    """
+    for notice in s.reboots.notices:
+        if notice.role != "forged":
+            continue
+        found = continuity(s, notice)
+        heard = s.hosts.last_seen(notice.victim)[1] > notice.place.time
+        alive = f", which is alive (frames {found[0]} and {found[1]} on one connection)" if found else ""
+        yield Case(
+            f"{s.hosts.address(notice.sender)} announced a reboot of {printable(notice.name)} (state {notice.state}); that is "
+            f"{s.hosts.address(notice.victim)}{alive}",
+            [
+                *(call.frame for call in notice.calls),
+                *((notice.answer.frame,) if notice.answer else ()),
+                *(found or ()),
+            ],
+            notice.place,
+            confidence=DEFINITE if found else PROBABLE if heard else POSSIBLE,
+            severity=CRITICAL if found or heard else MEDIUM,
+            server=notice.receiver,
+            client=notice.victim,
+            peer=notice.sender,
+            subject=notice,
+        )

@@ -1,0 +1,177 @@
+"""Rules and what they yield.
+
+In: a function over `Sessions`. Out: a `Rule` (code, family, severity, page, check), the `Case`s it sees,
+and the `Finding`s made of them.
+
+Theory. One rule is one object. Its docstring is its page: the first line says what the capture shows, then
+sections with fixed titles. The text, `explain`, the tables and the reports derive from it. A rule yields a
+`Case` for every occurrence; cases of one code about one server, client and file (or export) are one finding
+with a count. Confidence follows three laws: an absence is never definite; loss on the flows concerned, or a
+session older than the capture, demotes by one; a waiting window that the capture's end cut short caps at
+`possible` and lowers the severity by one step, unless there is positive evidence.
+
+Never: reads the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from analyzer.sessions.ledger import File, Lock, Owner, Place
+from analyzer.sessions.world import Sessions
+
+SECOND = 1_000_000_000
+
+
+class Severity(IntEnum):
+    """How bad it is."""
+
+    INFO = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+
+class Confidence(IntEnum):
+    """How sure it is."""
+
+    POSSIBLE = 1
+    PROBABLE = 2
+    DEFINITE = 3
+
+
+INFO, LOW, MEDIUM, HIGH, CRITICAL = Severity
+POSSIBLE, PROBABLE, DEFINITE = Confidence
+
+FAMILIES = ("leaks", "callbacks", "unmount", "recovery", "security", "performance", "visibility")
+SECTIONS = ("What it is", "Why it matters", "What to do", "Evidence", "When it is a false alarm")
+
+
+@dataclass(slots=True)
+class Case:
+    """One occurrence of what a rule looks for. Hosts are host rows, -1 where it does not apply."""
+
+    message: str
+    frames: Iterable[int]
+    first: Place
+    last: Place | None = None
+    confidence: Confidence = DEFINITE
+    severity: Severity | None = None
+    server: int = -1
+    client: int = -1
+    peer: int = -1
+    export: str | None = None
+    path: str | None = None
+    file: File | None = None
+    owner: Owner | None = None
+    range: tuple[int, int] | None = None
+    demote: int = 0
+    cut_short: bool = False  # the capture ended before the waiting window did
+    group: object = None  # what besides server, client, file and export tells findings apart
+    remedy: str | None = None
+    cause: object = None  # the object (lock, notice, grace ...) whose finding explains this one
+    subject: object = None  # the object this one is about, for others to name as their cause
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One entry of the catalogue."""
+
+    code: str
+    family: str
+    severity: Severity
+    check: Callable[[Sessions], Iterator[Case]]
+    title: str
+    sections: dict[str, str]
+
+    @property
+    def remedy(self) -> str:
+        """The first paragraph of what to do, on one line."""
+        return " ".join(self.sections["What to do"].split("\n\n")[0].split())
+
+
+def rule(code: str, severity: Severity) -> Callable[[Callable[[Sessions], Iterator[Case]]], Rule]:
+    """Make a rule of a check; its docstring is its page."""
+
+    def made(check: Callable[[Sessions], Iterator[Case]]) -> Rule:
+        title, sections = page(check.__doc__ or "")
+        missing = [name for name in SECTIONS if name not in sections]
+        if missing:
+            raise TypeError(f"rule {code} has no section {', '.join(missing)}")
+        return Rule(code, check.__module__.rsplit(".", 1)[1], severity, check, title, sections)
+
+    return made
+
+
+def page(text: str) -> tuple[str, dict[str, str]]:
+    """Title and sections of a rule's docstring."""
+    lines = [line.removeprefix("    ") for line in text.strip("\n").split("\n")]
+    parts = re.split(r"^## (.+)$", "\n".join(lines), flags=re.M)
+    sections = {parts[i].strip(): parts[i + 1].strip() for i in range(1, len(parts) - 1, 2)}
+    return parts[0].strip(), sections
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding, as the reports show it. Times are ns since the epoch."""
+
+    id: str
+    code: str
+    family: str
+    severity: Severity
+    confidence: Confidence
+    server: str | None
+    client: str | None
+    peer: str | None
+    export: str | None
+    path: str | None
+    fh: str | None
+    owner: tuple[bytes, int, bytes] | None  # caller, svid, oh
+    range: tuple[int, int] | None  # first and last byte; the last may be EOF
+    first_time: int
+    last_time: int
+    frames: tuple[int, ...]
+    count: int
+    message: str
+    remedy: str
+    caused_by: tuple[str, ...] = field(default=())
+
+
+def of_lock(s: Sessions, lock: Lock) -> dict[str, object]:
+    """The fields of a case that say which lock it is about."""
+    export = s.handles.export(lock.file.fh)
+    return {
+        "server": lock.server,
+        "client": lock.client,
+        "file": lock.file,
+        "path": s.handles.path(lock.file.fh),
+        "export": export.path if export else None,
+        "owner": lock.owner,
+        "range": (lock.start, lock.end),
+    }
+
+
+def file_name(s: Sessions, file: File) -> str:
+    """What to call a file in a sentence."""
+    path = s.handles.path(file.fh)
+    return path if path is not None else f"file handle {(s.handles.text(file.fh) or '')[:16]}…"
+
+
+def seconds(ns: int) -> str:
+    """A stretch of time in words."""
+    if ns < 10 * SECOND:
+        return f"{ns / SECOND:.1f} s"
+    if ns < 600 * SECOND:
+        return f"{ns / SECOND:.0f} s"
+    if ns < 7200 * SECOND:
+        return f"{ns / SECOND / 60:.0f} min"
+    return f"{ns / SECOND / 3600:.1f} h"
+
+
+def mode(lock: Lock) -> str:
+    """Exclusive or shared."""
+    return "exclusive" if lock.exclusive else "shared"

@@ -1,0 +1,292 @@
+"""Protocol violations and what anyone could do.
+
+In: remarkable calls and replies. Out: cases about single messages.
+
+Theory. Lock traffic has no real authentication: who sent a call, from where, and whether it was accepted is the
+whole story.
+
+Never: counts a probe of the NULL procedure as a violation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings.rule import (
+    CRITICAL,
+    DEFINITE,
+    HIGH,
+    LOW,
+    MEDIUM,
+    PROBABLE,
+    Case,
+    file_name,
+    rule,
+)
+from analyzer.protocols import procedure_label, program_label
+from analyzer.protocols.nfs3 import NFS
+from analyzer.protocols.nlm import NLM
+from analyzer.protocols.rpc import AUTH_ERROR, AUTH_FLAVORS, AUTH_NONE, RPC_MISMATCH, RPC_STATUS
+from analyzer.records.events import Call, Reply
+from analyzer.sessions.handles import printable
+from analyzer.sessions.ledger import Place
+from analyzer.sessions.world import Sessions
+
+PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS = 1, 2, 3, 4
+
+
+def _label(call: Call) -> str:
+    return procedure_label(call.program, call.version, call.procedure)
+
+
+def _exchange(call: Call, reply: Reply | None) -> dict[str, object]:
+    return {
+        "frames": [call.frame, *((reply.frame,) if reply else ())],
+        "first": Place(call.frame, call.time),
+        "server": call.dst,
+        "client": call.src,
+    }
+
+
+@rule("nlm-auth-anomaly", MEDIUM)
+def nlm_auth_anomaly(s: Sessions) -> Iterator[Case]:
+    """Lock calls were refused for their credentials.
+
+    ## What it is
+    NLM calls answered with AUTH_ERROR.
+
+    ## Why it matters
+    The caller cannot lock, or somebody tries what gets through.
+
+    ## What to do
+    Compare with the export list (`exportfs -v`); lockd takes AUTH_NONE and AUTH_SYS only.
+
+    ## Evidence
+    Each call with its flavor, and the refusal.
+
+    ## When it is a false alarm
+    A scanner.
+    """
+    for reply in s.conduct.replies.get("refused", ()):
+        call = reply.call
+        if call.program == NLM and reply.status >= AUTH_ERROR:
+            flavor = AUTH_FLAVORS.get(call.flavor, f"flavor {call.flavor}")
+            yield Case(
+                f"{s.hosts.address(call.dst)} refused lock calls of {s.hosts.address(call.src)}, first {_label(call)} with "
+                f"{flavor}: {RPC_STATUS.get(reply.status, reply.status)}",
+                **_exchange(call, reply),  # type: ignore[arg-type]
+            )
+
+
+@rule("malformed-xdr", LOW)
+def malformed_xdr(s: Sessions) -> Iterator[Case]:
+    """Messages do not decode.
+
+    ## What it is
+    Calls answered GARBAGE_ARGS.
+
+    ## Why it matters
+    A bug of the sender, or somebody who probes for one of the receiver.
+
+    ## What to do
+    Find out what the sender is; update it, or filter it.
+
+    ## Evidence
+    The call and the refusal.
+
+    ## When it is a false alarm
+    NLM 1 and 3 on Linux refuse handles that are not 32 bytes long.
+    """
+    for reply in s.conduct.replies.get("refused", ()):
+        call = reply.call
+        if reply.status == GARBAGE_ARGS:
+            yield Case(
+                f"{s.hosts.address(call.dst)} could not decode calls of {s.hosts.address(call.src)} (GARBAGE_ARGS), first "
+                f"{_label(call)}",
+                **_exchange(call, reply),  # type: ignore[arg-type]
+            )
+
+
+@rule("version-or-proc-mismatch", MEDIUM)
+def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
+    """Two hosts disagree on the version or the procedures of a lock or mount protocol.
+
+    ## What it is
+    Calls of NLM, MOUNT, NSM or portmap answered PROG_UNAVAIL, PROG_MISMATCH or PROC_UNAVAIL; NLM 1 or 3 used by a
+    client that mounts with version 3.
+
+    ## Why it matters
+    Locking falls back to 32-bit ranges, or fails.
+
+    ## What to do
+    Mount with `vers=3`, enable lockd on the server (`rpcinfo -p SERVER`).
+
+    ## Evidence
+    What was asked, what the server offers.
+
+    ## When it is a false alarm
+    One NULL probe at mount time is normal and not counted.
+    """
+    for reply in s.conduct.replies.get("refused", ()):
+        call = reply.call
+        if call.program == NFS or reply.status not in (PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL):
+            continue
+        if call.procedure == 0 and reply.status != PROC_UNAVAIL:
+            continue
+        offers = f", which offers versions {reply.low} to {reply.high}" if reply.low >= 0 else ""
+        yield Case(
+            f"{s.hosts.address(call.src)} called {_label(call)} at {s.hosts.address(call.dst)}{offers}: "
+            f"{RPC_STATUS[reply.status]}",
+            **_exchange(call, reply),  # type: ignore[arg-type]
+        )
+    for (client, server, version), call in s.nlm_versions.items():
+        if version >= 4 or not _mounts_with_version_3(s, client, server):
+            continue
+        yield Case(
+            f"{s.hosts.address(client)} mounts with MOUNT 3 and locks with {program_label(NLM, version)}: ranges of 32 bits",
+            confidence=PROBABLE,
+            group="nlm version",
+            **_exchange(call, call.reply),  # type: ignore[arg-type]
+        )
+
+
+def _mounts_with_version_3(s: Sessions, client: int, server: int) -> bool:
+    mounts = s.mounts.of_client(client, server)
+    return any(mount.calls or any(mnt.call.version == 3 for mnt in mount.mnts) for mount in mounts)
+
+
+@rule("range-suspicious", MEDIUM)
+def range_suspicious(s: Sessions) -> Iterator[Case]:
+    """A lock range is one that the server cannot have.
+
+    ## What it is
+    A lock request answered FBIG.
+
+    ## Why it matters
+    The program believes in a range that nobody locks.
+
+    ## What to do
+    Fix the caller: offset plus length must stay below 2^63.
+
+    ## Evidence
+    The request with its offset and length, and the answer.
+
+    ## When it is a false alarm
+    Databases lock single bytes far behind the end of the file on purpose; those are granted.
+    """
+    for operation, answer in s.oversized:
+        args = operation.call.args
+        yield Case(
+            f"{s.hosts.address(operation.requester)} asked for offset {args.get('l_offset', 0):#x} length "
+            f"{args.get('l_len', 0):#x} of {file_name(s, operation.file) if operation.file else 'a file'}: FBIG",
+            operation.frames,
+            Place(operation.call.frame, operation.call.time),
+            Place(answer.frame, answer.time),
+            server=operation.responder,
+            client=operation.requester,
+            file=operation.file,
+            path=s.handles.path(operation.file.fh) if operation.file else None,
+            range=(operation.start, operation.end),
+        )
+
+
+@rule("nlm-smnotify-remote", CRITICAL)
+def nlm_smnotify_remote(s: Sessions) -> Iterator[Case]:
+    """The private call from statd to lockd came over the network.
+
+    ## What it is
+    NLM procedure 16 from another host. It is meant for statd and lockd of one machine.
+
+    ## Why it matters
+    If it is accepted, anyone can drop anyone's locks.
+
+    ## What to do
+    Let only NFS clients reach lockd's port; update the server if it accepted the call.
+
+    ## Evidence
+    The call and its answer.
+
+    ## When it is a false alarm
+    Containers whose loopback is a bridge.
+    """
+    for call in s.conduct.calls.get("nlm-sm-notify", ()):
+        if call.src == call.dst or _is_loopback(s, call.src):
+            continue
+        accepted = call.reply is not None and call.reply.status == 0
+        yield Case(
+            f"{s.hosts.address(call.src)} sent lockd of {s.hosts.address(call.dst)} the private procedure 16 (for "
+            f"{printable(call.args.get('mon_name', b''))}); it was {'accepted' if accepted else 'not accepted'}",
+            severity=CRITICAL if accepted else MEDIUM,
+            **_exchange(call, call.reply),  # type: ignore[arg-type]
+        )
+
+
+@rule("sm-mon-remote", HIGH)
+def sm_mon_remote(s: Sessions) -> Iterator[Case]:
+    """Somebody outside asked statd to monitor, to forget, or to simulate a crash.
+
+    ## What it is
+    SM_MON, SM_UNMON, SM_UNMON_ALL or SM_SIMU_CRASH from another host.
+
+    ## Why it matters
+    statd can be made to call third parties, or to forget whom to tell after a reboot.
+
+    ## What to do
+    Let only NFS hosts reach statd's port; update statd if it accepted the call.
+
+    ## Evidence
+    The call and its answer.
+
+    ## When it is a false alarm
+    User-space servers in containers with an address of their own.
+    """
+    for call in s.conduct.calls.get("sm-mon", ()):
+        if call.src == call.dst or _is_loopback(s, call.src):
+            continue
+        reply = call.reply
+        accepted = reply is not None and reply.status == 0 and reply.result.get("status", 0) == 0
+        yield Case(
+            f"{s.hosts.address(call.src)} sent {_label(call)} to statd of {s.hosts.address(call.dst)}; it was "
+            f"{'accepted' if accepted else 'not accepted'}",
+            severity=HIGH if accepted else MEDIUM,
+            **_exchange(call, reply),  # type: ignore[arg-type]
+        )
+
+
+@rule("free-all-unexpected", HIGH)
+def free_all_unexpected(s: Sessions) -> Iterator[Case]:
+    """A host asked a server to free all locks of another host.
+
+    ## What it is
+    FREE_ALL with a name that the sender does not use for itself.
+
+    ## Why it matters
+    FREE_ALL has no authentication beyond the export list. Linux frees the sender's locks, other servers those of
+    the name.
+
+    ## What to do
+    Find the sender; restrict exports by address.
+
+    ## Evidence
+    The call; the name under which the sender is known.
+
+    ## When it is a false alarm
+    A client without NSM that was renamed.
+    """
+    for call in s.conduct.calls.get("free-all", ()):
+        name = call.args.get("name", b"")
+        if not name or s.hosts.is_named(call.src, name):
+            continue
+        owners = [host for host in s.hosts.named(name) if host != call.src]
+        whose = f", which is {s.hosts.address(owners[0])}" if owners else ""
+        yield Case(
+            f"{s.hosts.address(call.src)} sent FREE_ALL in the name of {printable(name)}{whose}",
+            peer=owners[0] if owners else -1,
+            group=name,
+            **_exchange(call, call.reply),  # type: ignore[arg-type]
+        )
+
+
+def _is_loopback(s: Sessions, host: int) -> bool:
+    address = s.hosts.address(host)
+    return address == "::1" or address.startswith("127.")

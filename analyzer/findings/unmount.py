@@ -1,0 +1,391 @@
+"""Unmounted but not released: what was said about mounts, and what contradicts it.
+
+In: mount sessions, ledgers, connections. Out: cases about exports.
+
+Theory. UMNT is a courtesy: it proves neither that a client has left nor, when it is missing, that it stays. What
+counts is state that outlives activity, and activity that outlives a goodbye.
+
+Never: blames a client for not saying goodbye while it may still be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings.leaks import UMNT_WINDOW, goodbye_of, held_at_end, is_unacked, unlock_pending
+from analyzer.findings.rule import (
+    DEFINITE,
+    HIGH,
+    INFO,
+    LOW,
+    MEDIUM,
+    POSSIBLE,
+    PROBABLE,
+    SECOND,
+    Case,
+    file_name,
+    rule,
+    seconds,
+)
+from analyzer.protocols.mount import MOUNT
+from analyzer.protocols.rpc import AUTH_ERROR
+from analyzer.sessions.handles import printable
+from analyzer.sessions.ledger import Lock, Place
+from analyzer.sessions.mounts import Mount
+from analyzer.sessions.world import Sessions
+
+CONTACT_WINDOW = 15 * SECOND  # a failing umount.nfs tries for about 7 s, then the connections close
+DENIALS = 3
+DENIAL_WINDOW = 300 * SECOND
+
+
+@rule("umnt-but-traffic-continues", MEDIUM)
+def umnt_but_traffic_continues(s: Sessions) -> Iterator[Case]:
+    """A client said it unmounted, and goes on using the export.
+
+    ## What it is
+    UMNT (or UMNTALL) was accepted and left no mount as far as was seen, and more than two seconds later the same
+    client sends NFS calls on that export without a new MNT.
+
+    ## Why it matters
+    The server's list of mounts no longer shows a client that is there: `showmount -a` misleads whoever wants to
+    take the export away.
+
+    ## What to do
+    On the client see what still uses it: `findmnt -t nfs`, `fuser -vm MOUNTPOINT`. The umount most likely failed
+    because it was busy; unmount again when the program has ended.
+
+    ## Evidence
+    The UMNT, the first and last NFS call after it.
+
+    ## When it is a false alarm
+    A second mount of the export that is older than the capture; several hosts behind one address.
+    """
+    for mount in s.mounts.sessions.values():
+        for goodbye in mount.goodbyes:
+            first, last = goodbye.first_after, goodbye.last_after
+            if first is None or last is None:
+                continue
+            what = "UMNTALL" if goodbye.call.procedure == 4 else "UMNT"
+            yield Case(
+                f"{s.hosts.address(mount.client)} sent {what} for {mount.path} in frame {goodbye.call.frame}, yet "
+                f"{goodbye.calls_after} NFS calls on it follow, from {seconds(first.time - goodbye.call.time)} to "
+                f"{seconds(last.time - goodbye.call.time)} after it, without a new MNT",
+                [goodbye.call.frame, goodbye.reply.frame, first.frame, last.frame],
+                Place(goodbye.call.frame, goodbye.call.time),
+                last,
+                confidence=POSSIBLE if mount.early else PROBABLE,
+                server=mount.server,
+                client=mount.client,
+                export=mount.path,
+            )
+
+
+@rule("export-pinned-by-locks", HIGH)
+def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
+    """Nobody has an export mounted any more, and locks keep it busy.
+
+    ## What it is
+    Every client that was seen to mount the export has unmounted it, and the server still holds a lock on a file
+    of it.
+
+    ## Why it matters
+    The server's own umount of the file system fails with "target is busy"; pulling the device damages it.
+
+    ## What to do
+    `exportfs -u CLIENT:/EXPORT`, then `echo /EXPORT > /proc/fs/nfsd/unlock_filesystem`, then umount. Never remove
+    the device while locks stand.
+
+    ## Evidence
+    The locks with their owners, the UMNTs.
+
+    ## When it is a false alarm
+    A client whose mount is older than the capture and that kept silent in it.
+    """
+    by_export: dict[int, list[Lock]] = {}
+    for lock in held_at_end(s):
+        index = s.handles.export_index(lock.file.fh)
+        if index >= 0:
+            by_export.setdefault(index, []).append(lock)
+    for index, locks in by_export.items():
+        export = s.handles.exports[index]
+        mounts = s.mounts.of_export(export)
+        if not mounts or any(mount.count or not mount.goodbyes for mount in mounts):
+            continue
+        left = [(lock, found) for lock in locks if (found := goodbye_of(s, lock)) is not None]
+        if len(left) < len(locks):
+            continue
+        last = max(mount.goodbyes[-1].reply.time for mount in mounts)
+        watched = s.end - min(found[1].reply.time for _, found in left)
+        if s.end - last < SECOND:
+            continue
+        lock = left[0][0]
+        pending = unlock_pending(s, lock)
+        lost = pending is not None and is_unacked(s, pending)
+        denied = [pair for one, _ in left for pair in one.denials if pair[1].time > last]
+        files = ", ".join(sorted({file_name(s, one.file) for one, _ in left})[:4])
+        yield Case(
+            f"all clients have unmounted {export.path}, and {len(left)} lock(s) still pin it on the server: {files}",
+            [
+                *(f for one, _ in left for f in one.frames),
+                *(f for mount in mounts for u in mount.umnts for f in (u.call.frame, u.frame)),
+            ],
+            Place(left[0][1][1].call.frame, left[0][1][1].call.time),
+            Place(s.last_frame, s.end),
+            confidence=DEFINITE if denied else PROBABLE,
+            cut_short=watched < UMNT_WINDOW and not lost and not denied,
+            server=export.server,
+            client=lock.client,
+            export=export.path,
+            path=s.handles.path(lock.file.fh),
+            file=lock.file,
+            owner=lock.owner,
+            range=(lock.start, lock.end),
+            group=("export", index),
+            cause=lock,
+        )
+
+
+@rule("mount-without-release", LOW)
+def mount_without_release(s: Sessions) -> Iterator[Case]:
+    """A client that had mounted an export rebooted without unmounting it.
+
+    ## What it is
+    A mount session with MNT and without UMNT, and then a reboot notice of that client.
+
+    ## Why it matters
+    The server's list of mounts keeps an entry for a mount that is gone. Locks are another matter: see whether the
+    notice freed them.
+
+    ## What to do
+    Nothing on the wire can help: by design the server is never told. To tidy the list, stop nfs-mountd and edit
+    /var/lib/nfs/rmtab.
+
+    ## Evidence
+    The MNT, the reboot notice.
+
+    ## When it is a false alarm
+    A lazy unmount, or a program with its own NFS client, never sends UMNT. Ganesha keeps no such list.
+    """
+    for mount in s.mounts.sessions.values():
+        if mount.rebooted is None or not mount.count or not mount.mnts:
+            continue
+        mnt = mount.mnts[0]
+        if mnt.time > mount.rebooted.time:
+            continue
+        yield Case(
+            f"{s.hosts.address(mount.client)} mounted {mount.path} in frame {mnt.call.frame} and rebooted (notice in "
+            f"frame {mount.rebooted.frame}) without UMNT: its entry in the server's mount list stays",
+            [mnt.call.frame, mnt.frame, mount.rebooted.frame],
+            Place(mnt.call.frame, mnt.call.time),
+            mount.rebooted,
+            confidence=PROBABLE,
+            server=mount.server,
+            client=mount.client,
+            export=mount.path,
+        )
+
+
+@rule("umnt-lost", LOW)
+def umnt_lost(s: Sessions) -> Iterator[Case]:
+    """A client tried to say goodbye and was not heard.
+
+    ## What it is
+    A UMNT without an answer or refused by RPC; or no UMNT at all, but a look-up of mountd's port followed by
+    connections to it that nobody answers, and then the end of the client's NFS traffic.
+
+    ## Why it matters
+    The server's list of mounts keeps an entry for a mount that is gone.
+
+    ## What to do
+    Start mountd on the server, allow its port (`[mountd] port=` in /etc/nfs.conf); otherwise ignore it.
+
+    ## Evidence
+    The look-up, the UMNT or the SYNs towards mountd.
+
+    ## When it is a false alarm
+    umount.nfs waits only about three seconds on purpose, and ignores the outcome.
+    """
+    for call in s.mounts.unheard:
+        if s.end - call.time < 3 * SECOND:
+            continue
+        yield Case(
+            f"the UMNT of {printable(call.args.get('dirpath', b''))} by {s.hosts.address(call.src)} was not answered",
+            [call.frame],
+            Place(call.frame, call.time),
+            confidence=PROBABLE,
+            demote=0 if s.whole(call.flow, call.time, s.end) else 1,
+            server=call.dst,
+            client=call.src,
+            export=printable(call.args.get("dirpath", b"")),
+        )
+    for reply in s.mounts.failed_umnts:
+        call = reply.call
+        yield Case(
+            f"the UMNT of {printable(call.args.get('dirpath', b''))} by {s.hosts.address(call.src)} was refused by RPC",
+            [call.frame, reply.frame],
+            Place(call.frame, call.time),
+            server=call.dst,
+            client=call.src,
+            export=printable(call.args.get("dirpath", b"")),
+        )
+    for mount in s.mounts.sessions.values():
+        if mount.count and mount.mnts:
+            yield from _unheard_contact(s, mount)
+
+
+def _unheard_contact(s: Sessions, mount: Mount) -> Iterator[Case]:
+    """The client cannot reach mountd, and then leaves."""
+    client, server = mount.client, mount.server
+    since = max(reply.time for reply in mount.mnts)
+    lookups = s.reboots.lookups_between(client, server, MOUNT, since, s.end)
+    ports = {look.port for look in lookups if look.port}
+    failed = [
+        c
+        for c in s.connections.attempts(client, server, since, s.end)
+        if c.port in ports and not c.answered and len(c.tries) > 1
+    ]
+    unasked = [look for look in lookups if look.answer is None]
+    if not failed and len(unasked) < 2:
+        return
+    begin = min([c.since for c in failed] + [look.call.time for look in unasked])
+    if mount.last is not None and mount.last.time > begin + 2 * SECOND:
+        return
+    if any(u.call.time > begin for u in mount.umnts) or s.end - begin < 3 * SECOND:
+        return
+    first = next(look for look in reversed(lookups) if look.call.time <= begin)
+    frames = [
+        *(look.call.frame for look in lookups if look.call.time >= first.call.time),
+        *(look.answer.frame for look in lookups if look.answer and look.call.time >= first.call.time),
+        *(frame for c in failed for frame, _ in c.tries),
+    ]
+    left = [
+        c for flow in mount.flows if (c := s.connections.by_flow.get(flow)) is not None and client in c.fins
+    ]
+    frames += [c.fins[client][0] for c in left]
+    tries = sum(len(c.tries) for c in failed)
+    yield Case(
+        f"{s.hosts.address(client)} could not reach mountd of {s.hosts.address(server)} ({tries} SYNs without an answer) "
+        f"and then left {mount.path}: its UMNT was never heard",
+        frames,
+        Place(first.call.frame, first.call.time),
+        Place(max(frames), s.end),
+        confidence=PROBABLE if left else POSSIBLE,
+        server=server,
+        client=client,
+        export=mount.path,
+    )
+
+
+@rule("mnt-denied", MEDIUM)
+def mnt_denied(s: Sessions) -> Iterator[Case]:
+    """A mount was refused.
+
+    ## What it is
+    MNT answered with a status other than OK, or refused by RPC for its credentials.
+
+    ## Why it matters
+    The client has no access to the export.
+
+    ## What to do
+    Compare the client's address and name with the export list: `exportfs -v`, `showmount -e`; check that the
+    address resolves to the name that the list uses.
+
+    ## Evidence
+    The MNT and its answer.
+
+    ## When it is a false alarm
+    Probes by monitoring; a mount program that tries several versions.
+    """
+    groups: dict[tuple[int, int, bytes], list[int]] = {}
+    for reply in s.mounts.refused:
+        call = reply.call
+        if reply.status == 0 or reply.status >= AUTH_ERROR:
+            groups.setdefault((call.src, call.dst, call.args.get("dirpath", b"")), []).append(call.time)
+    for reply in s.mounts.refused:
+        call = reply.call
+        path = call.args.get("dirpath", b"")
+        times = groups.get((call.src, call.dst, path))
+        if times is None or not (reply.status == 0 or reply.status >= AUTH_ERROR):
+            continue
+        many = sum(1 for time in times if abs(time - call.time) <= DENIAL_WINDOW) >= DENIALS
+        why = f"status {reply.result.get('status')}" if reply.status == 0 else "its credentials"
+        yield Case(
+            f"{s.hosts.address(call.dst)} refused the mount of {printable(path)} to {s.hosts.address(call.src)} ({why})",
+            [call.frame, reply.frame],
+            Place(call.frame, call.time),
+            severity=MEDIUM if many else LOW,
+            server=call.dst,
+            client=call.src,
+            export=printable(path),
+        )
+
+
+@rule("nfs3-proc-22", LOW)
+def nfs3_proc_22(s: Sessions) -> Iterator[Case]:
+    """A client uses an NFSv3 procedure that does not exist.
+
+    ## What it is
+    NFSv3 with a procedure number of 22 or more. 22 is the UMOUNT of a patch of 2012 that was never merged.
+
+    ## Why it matters
+    A server with that patch flushes all its exports whenever any client unmounts. Others refuse it.
+
+    ## What to do
+    Remove the vendor's patch from the client; UMNT of the MOUNT protocol is what says goodbye.
+
+    ## Evidence
+    The call and its answer.
+
+    ## When it is a false alarm
+    Fuzzers and scanners.
+    """
+    answered = {id(reply.call): reply for reply in s.conduct.replies.get("refused", ())}
+    for call in s.conduct.calls.get("nfs3-proc-22", ()):
+        reply = call.reply or answered.get(id(call))
+        accepted = reply is not None and reply.status == 0
+        yield Case(
+            f"{s.hosts.address(call.src)} called NFSv3 procedure {call.procedure}, which does not exist; it was "
+            f"{'accepted' if accepted else 'refused' if reply else 'not answered'}",
+            [call.frame, *((reply.frame,) if reply else ())],
+            Place(call.frame, call.time),
+            severity=MEDIUM if accepted else LOW,
+            server=call.dst,
+            client=call.src,
+        )
+
+
+@rule("mount-open-at-capture-end", INFO)
+def mount_open_at_capture_end(s: Sessions) -> Iterator[Case]:
+    """An export is mounted when the capture stops.
+
+    ## What it is
+    A MNT without an UMNT up to the last frame. A fact about the capture, not a fault.
+
+    ## Why it matters
+    It answers who has an export mounted at the end.
+
+    ## What to do
+    Capture longer, or look on the client: `findmnt -t nfs`.
+
+    ## Evidence
+    The MNT, the last NFS call.
+
+    ## When it is a false alarm
+    It is no alarm: idle mounts are legal for weeks.
+    """
+    for mount in s.mounts.sessions.values():
+        if not mount.count or not mount.mnts or mount.rebooted is not None:
+            continue
+        mnt = mount.mnts[-1]
+        last = mount.last or Place(mnt.frame, mnt.time)
+        yield Case(
+            f"{s.hosts.address(mount.client)} has {mount.path} of {s.hosts.address(mount.server)} mounted; last NFS call "
+            f"{seconds(max(0, s.end - last.time))} before the end",
+            [mnt.call.frame, mnt.frame, last.frame],
+            Place(mnt.frame, mnt.time),
+            last,
+            server=mount.server,
+            client=mount.client,
+            export=mount.path,
+        )

@@ -1,0 +1,256 @@
+"""File handles to row numbers.
+
+In: spans of memory that hold a file handle, and the server each was used with. Out: a row number per
+handle, new ones appended.
+
+Theory. A handle means nothing without its server, so the key is both. Trailing zeros do not count: NLM 1 and
+3 carry a 28-byte handle padded to 32. The hash table is keyed by 64 bits of hash, the length and the server;
+bytes are not compared again, a collision would join the names of two files and nothing worse. Two handles
+of one file (different exports of one file system) are joined by server, fsid and fileid where the handles
+themselves say that they belong to different exports; equal fileids within one export are different
+generations of an inode, hence different files.
+
+Never: interprets a handle; forgets one (beyond `LIMIT` new handles are counted and not followed).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.faults import Fault, Faults
+from analyzer.index import find, new_slots, put, refill
+from analyzer.kernels import compiled as compiled_kernel
+from analyzer.kernels import kernel
+from analyzer.tables import I32, I64, Bytes
+
+LIMIT = 1 << 18
+NO_HANDLE = -1
+KNFSD_FSID_BYTES = {0: 8, 1: 4, 2: 12, 3: 8, 4: 8, 5: 8, 6: 16, 7: 24}
+
+
+def export_key(handle: bytes) -> bytes | None:
+    """The part of a handle that names its export, where the server's layout is known."""
+    if len(handle) >= 8 and handle[0] == 1 and handle[1] == 0 and handle[2] in KNFSD_FSID_BYTES:
+        size = KNFSD_FSID_BYTES[handle[2]]
+        if len(handle) >= 4 + size:
+            return b"k" + handle[2:3] + handle[4 : 4 + size]
+    if len(handle) >= 8 and handle[0] == 0x43:
+        return b"g" + handle[2:4]
+    return None
+
+
+@kernel
+def hash_lane(memory: Any, start: Any, stop: Any, seed: Any) -> Any:
+    """32 bits of hash over memory[start:stop] (FNV-1a over words of 4 bytes, stirred)."""
+    h = seed
+    at = start
+    while at + 4 <= stop:
+        word = (
+            int(memory[at])
+            | (int(memory[at + 1]) << 8)
+            | (int(memory[at + 2]) << 16)
+            | (int(memory[at + 3]) << 24)
+        )
+        h = ((h ^ word) * 0x01000193) & 0xFFFFFFFF
+        h = h ^ (h >> 15)
+        at += 4
+    while at < stop:
+        h = ((h ^ int(memory[at])) * 0x01000193) & 0xFFFFFFFF
+        at += 1
+    h = ((h ^ (h >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
+    return h ^ (h >> 13)
+
+
+@kernel
+def intern_spans(
+    memory: Any,
+    starts: Any,
+    stops: Any,
+    servers: Any,
+    slots: Any,
+    k0: Any,
+    k1: Any,
+    count: Any,
+    out: Any,
+    new: Any,
+) -> Any:
+    """The row of each span; unknown ones get the next rows and are listed in `new`.
+
+    Returns the number of rows after it. A span with start < 0 and one beyond the room get -1.
+    """
+    rows = count
+    last_a = -1
+    last_b = -1
+    last_row = -1
+    for i in range(len(starts)):
+        start = int(starts[i])
+        stop = int(stops[i])
+        if start < 0 or stop <= start:
+            out[i] = -1
+            continue
+        while stop > start and int(memory[stop - 1]) == 0:
+            stop -= 1
+        a = (int(servers[i]) << 32) | hash_lane(memory, start, stop, 0x811C9DC5)
+        b = (hash_lane(memory, start, stop, 0x7F4A7C15) << 16) | min(stop - start, 0xFFFF)
+        if a == last_a and b == last_b:
+            out[i] = last_row
+            continue
+        row = find(slots, k0, k1, a, b)
+        if row < 0:
+            if rows >= len(k0):
+                out[i] = -1
+                continue
+            row = rows
+            k0[row] = a
+            k1[row] = b
+            put(slots, k0, k1, row)
+            new[row - count] = i
+            rows += 1
+        out[i] = row
+        last_a = a
+        last_b = b
+        last_row = row
+    return rows
+
+
+@kernel
+def first_opaques(memory: Any, body: Any, kept: Any, limit: Any, starts: Any, stops: Any) -> None:
+    """Span of the counted opaque at the head of each body; start -1 where there is none."""
+    for i in range(len(body)):
+        at = int(body[i])
+        starts[i] = -1
+        stops[i] = -1
+        if at < 0 or int(kept[i]) < 4:
+            continue
+        size = (
+            (int(memory[at]) << 24)
+            | (int(memory[at + 1]) << 16)
+            | (int(memory[at + 2]) << 8)
+            | int(memory[at + 3])
+        )
+        if 0 < size <= limit and 4 + size <= int(kept[i]):
+            starts[i] = at + 4
+            stops[i] = at + 4 + size
+
+
+class HandleTable:
+    """All handles seen, by row."""
+
+    def __init__(self, compiled: bool, faults: Faults, limit: int = LIMIT) -> None:
+        self._intern = compiled_kernel(intern_spans) if compiled else intern_spans
+        self._first = compiled_kernel(first_opaques) if compiled else first_opaques
+        self._refill = compiled_kernel(refill) if compiled else refill
+        self._faults = faults
+        self._limit = limit
+        self._k0: I64 = np.zeros(1024, np.int64)
+        self._k1: I64 = np.zeros(1024, np.int64)
+        self._slots = new_slots(1024)
+        self.data: list[bytes] = []
+        self._server: list[int] = []
+        self._attributes: dict[int, tuple[int, int]] = {}
+        self._by_file: dict[tuple[int, int, int], list[int]] = {}
+        self._canonical: dict[int, int] = {}
+
+    @property
+    def count(self) -> int:
+        """Number of handles."""
+        return len(self.data)
+
+    def server_of(self, handle: int) -> int:
+        """The host a handle was used with."""
+        return self._server[handle]
+
+    def intern(self, memory: Bytes, starts: I64, stops: I64, servers: I64) -> I32:
+        """Row numbers of the handles in memory[starts[i]:stops[i]]; -1 where start is -1."""
+        out = np.empty(len(starts), np.int32)
+        if not len(starts):
+            return out
+        self._reserve(len(starts))
+        before = self.count
+        new = np.empty(len(starts), np.int64)
+        after = self._intern(
+            memory, starts, stops, servers, self._slots, self._k0, self._k1, before, out, new
+        )
+        for i in new[: after - before].tolist():
+            self.data.append(memory[int(starts[i]) : int(stops[i])].tobytes())
+            self._server.append(int(servers[i]))
+        if after >= self._limit:
+            lost = int(np.count_nonzero((out < 0) & (starts >= 0)))
+            if lost:
+                self._faults.count[Fault.HANDLES_EVICTED] += lost
+        return out
+
+    def intern_one(self, server: int, data: bytes) -> int:
+        """The row of one handle."""
+        if not data:
+            return NO_HANDLE
+        memory = np.frombuffer(data, np.uint8)
+        zero, size = np.zeros(1, np.int64), np.full(1, len(data), np.int64)
+        return int(self.intern(memory, zero, size, np.full(1, server, np.int64))[0])
+
+    def heads(self, memory: Bytes, body: I64, kept: I64, limit: int) -> tuple[I64, I64]:
+        """Spans of the counted opaque at the head of each body."""
+        starts, stops = np.empty(len(body), np.int64), np.empty(len(body), np.int64)
+        self._first(memory, body, kept, limit, starts, stops)
+        return starts, stops
+
+    def _reserve(self, more: int) -> None:
+        need = min(self.count + more, self._limit)
+        if need <= len(self._k0):
+            return
+        size = len(self._k0)
+        while size < need:
+            size *= 2
+        size = min(size, self._limit)
+        for name in ("_k0", "_k1"):
+            bigger = np.zeros(size, np.int64)
+            bigger[: self.count] = getattr(self, name)[: self.count]
+            setattr(self, name, bigger)
+        self._slots = new_slots(size)
+        self._refill(self._slots, self._k0, self._k1, np.arange(self.count), self.count)
+
+    # -- attributes ---------------------------------------------------------------------------
+
+    def describe(self, handle: int, fsid: int, fileid: int) -> None:
+        """fsid and fileid of a handle, from its attributes."""
+        if handle >= 0 and handle not in self._attributes:
+            self._attributes[handle] = (fsid, fileid)
+            self._by_file.setdefault((self._server[handle], fsid, fileid), []).append(handle)
+
+    def undescribed(self, handles: I32) -> NDArray[np.intp]:
+        """Indices of the first occurrence of each handle whose attributes are not known."""
+        unique, first = np.unique(handles, return_index=True)
+        known = self._attributes
+        return np.array(
+            [
+                i
+                for handle, i in zip(unique.tolist(), first.tolist(), strict=True)
+                if handle >= 0 and handle not in known
+            ],
+            np.intp,
+        )
+
+    def fsid_of(self, handle: int) -> int | None:
+        """The fsid of a handle's attributes, if seen."""
+        known = self._attributes.get(handle)
+        return known[0] if known else None
+
+    def canonical(self, handle: int) -> int:
+        """The handle that stands for the file: the same for all handles of one file."""
+        found = self._canonical.get(handle)
+        if found is None:
+            found = self._canonical[handle] = self._find_canonical(handle)
+        return found
+
+    def _find_canonical(self, handle: int) -> int:
+        known = self._attributes.get(handle)
+        if known is not None:
+            mine = self.data[handle]
+            for other in self._by_file[self._server[handle], *known]:
+                theirs = self.data[other]
+                if other in self._canonical and export_key(mine) != export_key(theirs):
+                    return self._canonical[other]
+        return handle

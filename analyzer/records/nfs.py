@@ -1,0 +1,321 @@
+"""NFSv3 in columns: activity, names, attributes, verifiers.
+
+In: the NFSv3 rows of a block's messages. Out: `Activity`, and events where something new was said.
+
+Theory. Of millions of NFS calls only novelty matters: a name that leads to another handle than it did, a
+verifier that changed, attributes of a handle not described yet. Kernels and vectorised comparisons find it;
+what repeats never becomes an object. What is decoded is named here as columns of the declarations, projected
+to the few that are read.
+
+Never: keeps more than one row per name and handle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.index import find, new_slots, put
+from analyzer.kernels import compiled as compiled_kernel
+from analyzer.kernels import kernel
+from analyzer.protocols import REGISTRY
+from analyzer.protocols.nfs3 import NFS
+from analyzer.records.events import Activity, Event, Io, Naming, Renaming, Verifier
+from analyzer.records.handles import HandleTable, hash_lane
+from analyzer.schema.batch import Decoder
+from analyzer.schema.program import CALL, REPLY
+from analyzer.schema.rows import Columns
+from analyzer.tables import I32, I64, Bytes, Messages
+
+HANDLE_LIMIT = 64
+NAMES_REMEMBERED = 1 << 18
+GETATTR, SETATTR, LOOKUP, WRITE, CREATE, MKDIR, SYMLINK, MKNOD = 1, 2, 3, 7, 8, 9, 10, 11
+REMOVE, RMDIR, RENAME, LINK, READDIRPLUS, COMMIT = 12, 13, 14, 15, 17, 21
+LAST_PROCEDURE = 21
+GIVE_NAMES = (LOOKUP, CREATE, MKDIR, SYMLINK, MKNOD)
+
+Rows = NDArray[np.intp]
+Found = tuple[int, Event]
+
+
+@kernel
+def novel_names(
+    memory: Any,
+    starts: Any,
+    stops: Any,
+    dirs: Any,
+    fhs: Any,
+    slots: Any,
+    k0: Any,
+    k1: Any,
+    last: Any,
+    used: Any,
+    out: Any,
+) -> Any:
+    """out[i] = 1 where (dirs[i], name) led elsewhere, or nowhere, before; returns the rows used."""
+    for i in range(len(starts)):
+        out[i] = 0
+        if int(dirs[i]) < 0 or int(fhs[i]) < 0 or int(starts[i]) < 0:
+            continue
+        a = (int(dirs[i]) << 32) | hash_lane(memory, int(starts[i]), int(stops[i]), 0x811C9DC5)
+        b = hash_lane(memory, int(starts[i]), int(stops[i]), 0x7F4A7C15)
+        row = find(slots, k0, k1, a, b)
+        if row < 0:
+            if used >= len(k0):
+                out[i] = 1
+                continue
+            row = used
+            k0[row] = a
+            k1[row] = b
+            last[row] = -1
+            put(slots, k0, k1, row)
+            used += 1
+        if int(last[row]) != int(fhs[i]):
+            last[row] = fhs[i]
+            out[i] = 1
+    return used
+
+
+class NfsRecords:
+    """Reads the NFSv3 messages of a block."""
+
+    def __init__(self, compiled: bool, handles: HandleTable) -> None:
+        self._compiled = compiled
+        self._handles = handles
+        self._decoders: dict[tuple[int, int, tuple[str, ...]], Decoder] = {}
+        self._novel = compiled_kernel(novel_names) if compiled else novel_names
+        self._k0: I64 = np.zeros(NAMES_REMEMBERED, np.int64)
+        self._k1: I64 = np.zeros(NAMES_REMEMBERED, np.int64)
+        self._last: I64 = np.zeros(NAMES_REMEMBERED, np.int64)
+        self._slots = new_slots(NAMES_REMEMBERED)
+        self._used = 0
+        self._verifiers: dict[int, bytes] = {}
+
+    def decode(
+        self, memory: Bytes, m: Messages, calls: Rows, replies: Rows, locked: Set[int]
+    ) -> tuple[list[Found], Activity]:
+        """Events (with their row in the block) and activity of the NFSv3 rows."""
+        found: list[Found] = []
+        activity, fhs = self._activity(memory, m, calls)
+        if locked:
+            found.extend(self._io(memory, m, calls, fhs, locked))
+        good = replies[(m.status[replies] == 0) & (m.call[replies] >= 0) & (m.body[replies] >= 0)]
+        procedures = m.procedure[good]
+        for procedure in np.unique(procedures).tolist():
+            rows = good[procedures == procedure]
+            if procedure in GIVE_NAMES:
+                found.extend(self._names(memory, m, rows, procedure))
+            elif procedure in (REMOVE, RMDIR):
+                found.extend(self._removals(memory, m, rows, procedure))
+            elif procedure == RENAME:
+                found.extend(self._renames(memory, m, rows))
+            elif procedure == LINK:
+                found.extend(self._links(memory, m, rows))
+            elif procedure == READDIRPLUS:
+                found.extend(self._listings(memory, m, rows))
+            elif procedure == GETATTR:
+                self._attributes(memory, m, rows)
+            elif procedure in (WRITE, COMMIT):
+                found.extend(self._verified(memory, m, rows, procedure))
+        return found, activity
+
+    # -- calls --------------------------------------------------------------------------------
+
+    def _activity(self, memory: Bytes, m: Messages, calls: Rows) -> tuple[Activity, I32]:
+        body = np.where(m.procedure[calls] > 0, m.body[calls], -1)
+        starts, stops = self._handles.heads(memory, body, m.body_kept[calls], HANDLE_LIMIT)
+        fhs = self._handles.intern(memory, starts, stops, m.dst[calls].astype(np.int64))
+        used = calls[m.procedure[calls] > 0]
+        with_fh = fhs[m.procedure[calls] > 0]
+        return Activity(
+            m.frame[used], m.time[used], m.src[used], m.dst[used], m.flow[used], with_fh, m.procedure[used]
+        ), fhs
+
+    def _io(self, memory: Bytes, m: Messages, calls: Rows, fhs: I32, locked: Set[int]) -> Iterator[Found]:
+        procedures = m.procedure[calls]
+        writes = np.isin(procedures, (WRITE, SETATTR)) & np.isin(
+            fhs, np.fromiter(locked, np.int64, len(locked))
+        )
+        for procedure, kind, wanted in (
+            (WRITE, "WRITE", ("offset", "count")),
+            (SETATTR, "SETATTR", ("set_size",)),
+        ):
+            chosen = np.flatnonzero(writes & (procedures == procedure))
+            rows = calls[chosen]
+            if not len(rows):
+                continue
+            columns = self._decode(memory, m, rows, procedure, CALL, wanted)
+            for i, row in enumerate(rows.tolist()):
+                if columns.valid[wanted[0]][i]:
+                    offset = int(columns.unsigned(wanted[0])[i])
+                    count = int(columns.values["count"][i]) if procedure == WRITE else 0
+                    yield row, Io(*_where(m, row), int(fhs[chosen[i]]), kind, offset, count)
+
+    # -- replies ------------------------------------------------------------------------------
+
+    def _names(self, memory: Bytes, m: Messages, rows: Rows, procedure: int) -> Iterator[Found]:
+        rows = rows[m.call_body[rows] >= 0]
+        wanted = ("status", "fh", "obj_attr_fsid", "obj_attr_fileid")
+        result = self._decode(memory, m, rows, procedure, REPLY, wanted)
+        asked = self._decode_asked(memory, m, rows, procedure, ("dir_fh", "name"))
+        good = (result.values["status"] == 0) & result.valid["fh"] & asked.valid["name"]
+        servers = m.src[rows].astype(np.int64)
+        dirs = self._spans(memory, asked, "dir_fh", good, servers)
+        fhs = self._spans(memory, result, "fh", good, servers)
+        self._describe(fhs, result, "obj_attr_")
+        fresh = self._fresh(memory, asked.start["name"], asked.stop["name"], dirs, fhs)
+        for i in np.flatnonzero(fresh).tolist():
+            row = int(rows[i])
+            name = memory[int(asked.start["name"][i]) : int(asked.stop["name"][i])].tobytes()
+            yield row, Naming(*_whence(m, row), int(dirs[i]), name, int(fhs[i]), procedure != LOOKUP)
+
+    def _listings(self, memory: Bytes, m: Messages, rows: Rows) -> Iterator[Found]:
+        rows = rows[m.call_body[rows] >= 0]
+        result = self._decode(memory, m, rows, READDIRPLUS, REPLY, ("entries.name", "entries.fh"))
+        starts, stops = self._handles.heads(memory, m.call_body[rows], m.call_body_kept[rows], HANDLE_LIMIT)
+        servers = m.src[rows].astype(np.int64)
+        directories = self._handles.intern(memory, starts, stops, servers)
+        if "entries" not in result.children:
+            return
+        parents, entries = result.children["entries"]
+        good = entries.valid["fh"] & entries.valid["name"]
+        fhs = self._spans(memory, entries, "fh", good, servers[parents])
+        dirs = directories[parents]
+        fresh = self._fresh(memory, entries.start["name"], entries.stop["name"], dirs, fhs)
+        for i in np.flatnonzero(fresh).tolist():
+            row = int(rows[parents[i]])
+            name = memory[int(entries.start["name"][i]) : int(entries.stop["name"][i])].tobytes()
+            yield row, Naming(*_whence(m, row), int(dirs[i]), name, int(fhs[i]))
+
+    def _removals(self, memory: Bytes, m: Messages, rows: Rows, procedure: int) -> Iterator[Found]:
+        for row, asked, i, server in self._done(memory, m, rows, procedure, ("dir_fh", "name")):
+            directory, name = self._entry(memory, asked, "dir_fh", "name", i, server)
+            yield row, Naming(*_whence(m, row), directory, name, -1)
+
+    def _renames(self, memory: Bytes, m: Messages, rows: Rows) -> Iterator[Found]:
+        wanted = ("from_dir_fh", "from_name", "to_dir_fh", "to_name")
+        for row, asked, i, server in self._done(memory, m, rows, RENAME, wanted):
+            old = self._entry(memory, asked, "from_dir_fh", "from_name", i, server)
+            new = self._entry(memory, asked, "to_dir_fh", "to_name", i, server)
+            yield row, Renaming(*_whence(m, row), *old, *new)
+
+    def _links(self, memory: Bytes, m: Messages, rows: Rows) -> Iterator[Found]:
+        wanted = ("fh", "link_dir_fh", "link_name")
+        for row, asked, i, server in self._done(memory, m, rows, LINK, wanted):
+            directory, name = self._entry(memory, asked, "link_dir_fh", "link_name", i, server)
+            fh = self._one(memory, asked, "fh", i, server)
+            yield row, Naming(*_whence(m, row), directory, name, fh, True)
+
+    def _done(
+        self, memory: Bytes, m: Messages, rows: Rows, procedure: int, wanted: tuple[str, ...]
+    ) -> Iterator[tuple[int, Columns, int, int]]:
+        """The calls of these replies that succeeded: row, decoded call, index in it, server."""
+        rows = rows[m.call_body[rows] >= 0]
+        result = self._decode(memory, m, rows, procedure, REPLY, ("status",))
+        asked = self._decode_asked(memory, m, rows, procedure, wanted)
+        good = result.valid["status"] & (result.values["status"] == 0) & asked.valid[wanted[-1]]
+        for i in np.flatnonzero(good).tolist():
+            yield int(rows[i]), asked, i, int(m.src[rows[i]])
+
+    def _attributes(self, memory: Bytes, m: Messages, rows: Rows) -> None:
+        """fsid and fileid of handles that nothing has described yet."""
+        rows = rows[m.call_body[rows] >= 0]
+        starts, stops = self._handles.heads(memory, m.call_body[rows], m.call_body_kept[rows], HANDLE_LIMIT)
+        fhs = self._handles.intern(memory, starts, stops, m.src[rows].astype(np.int64))
+        new = self._handles.undescribed(fhs)
+        if len(new):
+            chosen = rows[new]
+            result = self._decode(memory, m, chosen, GETATTR, REPLY, ("attr_fsid", "attr_fileid"))
+            self._describe(fhs[new], result, "attr_")
+
+    def _verified(self, memory: Bytes, m: Messages, rows: Rows, procedure: int) -> Iterator[Found]:
+        result = self._decode(memory, m, rows, procedure, REPLY, ("status", "verf"))
+        good = np.flatnonzero(result.valid["verf"])
+        if not len(good):
+            return
+        at = result.start["verf"][good]
+        words = memory[at[:, None] + np.arange(8)].view(">u8").ravel()
+        servers = m.src[rows[good]]
+        for server in np.unique(servers).tolist():
+            mine = np.flatnonzero(servers == server)
+            values = words[mine]
+            before = self._verifiers.get(server)
+            changed = np.flatnonzero(values[1:] != values[:-1]) + 1
+            if before is not None and int.from_bytes(before, "big") != int(values[0]):
+                changed = np.concatenate(([0], changed))
+            for i in changed.tolist():
+                row = int(rows[good[mine[i]]])
+                old = before if i == 0 and before is not None else int(values[i - 1]).to_bytes(8, "big")
+                new = int(values[i]).to_bytes(8, "big")
+                yield row, Verifier(int(m.frame[row]), int(m.time[row]), server, old, new)
+            self._verifiers[server] = int(values[-1]).to_bytes(8, "big")
+
+    # -- decoding -----------------------------------------------------------------------------
+
+    def _decoder(self, procedure: int, direction: int, wanted: tuple[str, ...]) -> Decoder:
+        key = (procedure, direction, wanted)
+        if key not in self._decoders:
+            body = REGISTRY[NFS, 3].procedures[procedure].body(direction)
+            assert body is not None
+            self._decoders[key] = Decoder(body, wanted, self._compiled)
+        return self._decoders[key]
+
+    def _decode(
+        self, memory: Bytes, m: Messages, rows: Rows, procedure: int, direction: int, wanted: tuple[str, ...]
+    ) -> Columns:
+        start = m.body[rows]
+        stop = start + m.body_kept[rows]
+        return self._decoder(procedure, direction, wanted).decode(memory, start, stop, m.body_size[rows])
+
+    def _decode_asked(
+        self, memory: Bytes, m: Messages, rows: Rows, procedure: int, wanted: tuple[str, ...]
+    ) -> Columns:
+        start = m.call_body[rows]
+        return self._decoder(procedure, CALL, wanted).decode(memory, start, start + m.call_body_kept[rows])
+
+    def _spans(
+        self, memory: Bytes, columns: Columns, name: str, good: NDArray[np.bool_], servers: I64
+    ) -> I32:
+        starts = np.where(good, columns.start[name], -1)
+        return self._handles.intern(memory, starts, np.ascontiguousarray(columns.stop[name]), servers)
+
+    def _one(self, memory: Bytes, columns: Columns, name: str, i: int, server: int) -> int:
+        return self._handles.intern_one(
+            server, memory[int(columns.start[name][i]) : int(columns.stop[name][i])].tobytes()
+        )
+
+    def _entry(
+        self, memory: Bytes, columns: Columns, directory: str, name: str, i: int, server: int
+    ) -> tuple[int, bytes]:
+        text = memory[int(columns.start[name][i]) : int(columns.stop[name][i])].tobytes()
+        return self._one(memory, columns, directory, i, server), text
+
+    def _describe(self, fhs: I32, columns: Columns, prefix: str) -> None:
+        new = self._handles.undescribed(fhs)
+        valid = columns.valid[f"{prefix}fileid"]
+        for i in new.tolist():
+            if valid[i]:
+                fsid, fileid = (int(columns.unsigned(f"{prefix}{n}")[i]) for n in ("fsid", "fileid"))
+                self._handles.describe(int(fhs[i]), fsid, fileid)
+
+    def _fresh(self, memory: Bytes, starts: I64, stops: I64, dirs: I32, fhs: I32) -> NDArray[np.int8]:
+        if self._used + len(starts) > NAMES_REMEMBERED:  # forgetting only repeats what was said
+            self._slots[:] = -1
+            self._used = 0
+        out = np.zeros(len(starts), np.int8)
+        self._used = self._novel(
+            memory, starts, stops, dirs, fhs, self._slots, self._k0, self._k1, self._last, self._used, out
+        )
+        return out
+
+
+def _where(m: Messages, row: int) -> tuple[int, int, int, int]:
+    return int(m.frame[row]), int(m.time[row]), int(m.src[row]), int(m.dst[row])
+
+
+def _whence(m: Messages, row: int) -> tuple[int, int, int, int]:
+    """As `_where`, of a reply: the client is whom it goes to."""
+    return int(m.frame[row]), int(m.time[row]), int(m.dst[row]), int(m.src[row])

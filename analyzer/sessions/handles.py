@@ -1,0 +1,180 @@
+"""File handles to files, paths and exports.
+
+In: names that calls gave to handles (MNT, LOOKUP, CREATE, READDIRPLUS, RENAME, REMOVE). Out: the path of
+a handle and the export it belongs to.
+
+Theory. A handle is opaque, yet two servers are known well enough to read the export from it: knfsd puts
+the fsid behind a 4-byte head (byte 2 says which kind and so how long), Ganesha an export number behind
+0x43. For all others the chain of names up to a mounted root decides, then the fsid of the attributes.
+A path is absolute where the chain reaches a MNT, `.../dir/name` where it does not.
+
+Never: trusts a chain to end (a hostile capture can name a directory its own child).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analyzer.records.handles import HandleTable, export_key
+from analyzer.tables import I32
+
+MAX_DEPTH = 64
+NO_EXPORT = -1
+
+
+def is_knfsd(handle: bytes) -> bool:
+    """Whether a handle has the layout of Linux's knfsd."""
+    key = export_key(handle)
+    return key is not None and key[:1] == b"k"
+
+
+@dataclass(slots=True, eq=False)
+class Export:
+    """A file system a server exports, as far as handles tell."""
+
+    index: int
+    server: int
+    paths: list[str] = field(default_factory=list)  # as mounted
+    roots: set[int] = field(default_factory=set)
+
+    @property
+    def path(self) -> str | None:
+        """The path it was first mounted by."""
+        return self.paths[0] if self.paths else None
+
+
+class Handles:
+    """What is known of every file handle."""
+
+    def __init__(self, table: HandleTable) -> None:
+        self.table = table
+        self.parents: dict[int, tuple[int, bytes]] = {}
+        self.children: dict[tuple[int, bytes], int] = {}
+        self.removed: dict[int, tuple[int, int]] = {}
+        self.roots: dict[int, str] = {}
+        self.exports: list[Export] = []
+        self._by_key: dict[tuple[int, object], Export] = {}
+        self._export: I32 = np.full(1024, NO_EXPORT, np.int32)
+        self._seen = 0
+
+    def absorb(self) -> None:
+        """Classify the handles that are new in the table."""
+        count = self.table.count
+        if count > len(self._export):
+            bigger = np.full(max(count, 2 * len(self._export)), NO_EXPORT, np.int32)
+            bigger[: len(self._export)] = self._export
+            self._export = bigger
+        for handle in range(self._seen, count):
+            key = export_key(self.table.data[handle])
+            if key is not None:
+                self._export[handle] = self._export_by(self.table.server_of(handle), key).index
+        self._seen = count
+
+    def _export_by(self, server: int, key: object) -> Export:
+        export = self._by_key.get((server, key))
+        if export is None:
+            export = Export(len(self.exports), server)
+            self.exports.append(export)
+            self._by_key[server, key] = export
+        return export
+
+    def mounted(self, handle: int, path: bytes) -> Export:
+        """`handle` is the root that MNT gave for `path`."""
+        self.absorb()
+        text = printable(path)
+        index = self.export_index(handle)
+        if index == NO_EXPORT:
+            export = self._export_by(self.table.server_of(handle), ("root", handle))
+            self._export[handle] = export.index
+        else:
+            export = self.exports[index]
+        if text not in export.paths:
+            export.paths.append(text)
+        export.roots.add(handle)
+        self.roots.setdefault(handle, text)
+        return export
+
+    def named(self, directory: int, name: bytes, handle: int) -> None:
+        """`name` in `directory` is `handle`."""
+        if handle == directory or name in (b".", b".."):
+            return
+        old = self.children.get((directory, name))
+        if old is not None and old != handle and self.parents.get(old) == (directory, name):
+            del self.parents[old]
+        self.children[directory, name] = handle
+        self.parents[handle] = (directory, name)
+
+    def unnamed(self, directory: int, name: bytes) -> int:
+        """`name` was removed from `directory`; the handle it had, or -1. Its last name is kept for display."""
+        return self.children.pop((directory, name), -1)
+
+    def export_indices(self, handles: I32) -> I32:
+        """Export index per handle row, -1 where unknown (vectorised; call `absorb` first)."""
+        known = np.where(handles >= 0, self._export[np.maximum(handles, 0)], NO_EXPORT)
+        for handle in np.unique(handles[(known == NO_EXPORT) & (handles >= 0)]):
+            known[handles == handle] = self.export_index(int(handle))
+        return known.astype(np.int32)
+
+    def export_index(self, handle: int) -> int:
+        """Index of the export a handle belongs to, -1 unknown."""
+        if handle < 0:
+            return NO_EXPORT
+        if handle >= self._seen:
+            self.absorb()
+        found = int(self._export[handle])
+        if found != NO_EXPORT:
+            return found
+        at, steps = handle, 0
+        while at in self.parents and steps < MAX_DEPTH:
+            at, steps = self.parents[at][0], steps + 1
+            if self._export[at] != NO_EXPORT:
+                found = int(self._export[at])
+                break
+        if found == NO_EXPORT:
+            found = self._by_fsid(handle)
+        self._export[handle] = found
+        return found
+
+    def _by_fsid(self, handle: int) -> int:
+        fsid = self.table.fsid_of(handle)
+        if fsid is None:
+            return NO_EXPORT
+        server = self.table.server_of(handle)
+        for export in self.exports:
+            if export.server == server and any(self.table.fsid_of(root) == fsid for root in export.roots):
+                return export.index
+        return NO_EXPORT
+
+    def export(self, handle: int) -> Export | None:
+        """The export a handle belongs to."""
+        index = self.export_index(handle)
+        return None if index == NO_EXPORT else self.exports[index]
+
+    def path(self, handle: int) -> str | None:
+        """Absolute path, `.../partial`, or None where no name is known."""
+        parts: list[str] = []
+        at = handle
+        while len(parts) < MAX_DEPTH:
+            if at in self.roots:
+                root = self.roots[at].rstrip("/")
+                return "/".join([root, *reversed(parts)]) or "/"
+            if at not in self.parents:
+                break
+            at, name = self.parents[at]
+            parts.append(printable(name))
+        return "/".join(["...", *reversed(parts)]) if parts else None
+
+    def text(self, handle: int) -> str | None:
+        """The handle in lower-case hex."""
+        return self.table.data[handle].hex() if handle >= 0 else None
+
+
+def printable(raw: bytes) -> str:
+    r"""Text of bytes from the wire: UTF-8 where it is, `\xNN` where not, no control characters."""
+    text = raw.decode("utf-8", "backslashreplace")
+    return "".join(
+        c if c.isprintable() else "".join(f"\\x{b:02x}" for b in c.encode("utf-8", "surrogatepass"))
+        for c in text
+    )

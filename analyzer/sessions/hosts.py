@@ -1,0 +1,85 @@
+"""Who is who: addresses, the names hosts give themselves, when they were last heard.
+
+In: the host table of the frames stage, names seen in calls. Out: look-ups both ways.
+
+Theory. AUTH_SYS carries a machine name with every call and NLM a caller_name: the cheapest passive
+name service there is. Names are compared folded (lower case) and by their first label, for one host
+calls itself `client1` in one place and `client1.example.net` in the next.
+
+Never: asks a resolver.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from analyzer.tables import Hosts as HostTable
+
+NAMES_PER_HOST = 16  # a host that uses more names than this is a NAT; the first ones tell
+
+
+def address_text(high: int, low: int) -> str:
+    """Canonical text of a 16-byte address: IPv4-mapped as IPv4, else RFC 5952."""
+    raw = (high & (2**64 - 1)).to_bytes(8, "big") + (low & (2**64 - 1)).to_bytes(8, "big")
+    address = ipaddress.IPv6Address(raw)
+    return str(address.ipv4_mapped or address)
+
+
+def fold(name: bytes) -> bytes:
+    """The first label of a host name in lower case; an IPv4 address is kept whole."""
+    name = name.rstrip(b"\0").lower()
+    if name.replace(b".", b"").isdigit():
+        return name
+    return name.split(b".", 1)[0]
+
+
+class Hosts:
+    """Names and signs of life of the hosts of a capture."""
+
+    def __init__(self) -> None:
+        self.table: HostTable | None = None
+        self._addresses: dict[int, str] = {}
+        self.names: dict[int, list[bytes]] = {}
+        self._by_name: dict[bytes, list[int]] = {}
+
+    def address(self, host: int) -> str:
+        """The address of a host as text."""
+        text = self._addresses.get(host)
+        if text is None:
+            assert self.table is not None
+            text = address_text(int(self.table.high[host]), int(self.table.low[host]))
+            self._addresses[host] = text
+        return text
+
+    def name(self, host: int, name: bytes | None) -> None:
+        """Note that `host` called itself `name`."""
+        if not name:
+            return
+        known = self.names.setdefault(host, [])
+        if name in known or len(known) >= NAMES_PER_HOST:
+            return
+        known.append(name)
+        owners = self._by_name.setdefault(fold(name), [])
+        if host not in owners:
+            owners.append(host)
+
+    def named(self, name: bytes) -> list[int]:
+        """The hosts that called themselves `name`, or whose address it spells."""
+        folded = fold(name)
+        return self._by_name.get(folded, []) or [
+            host for host in self.names if self.address(host).encode() == folded
+        ]
+
+    def is_named(self, host: int, name: bytes) -> bool:
+        """Whether `host` is known by `name`."""
+        return host in self._by_name.get(fold(name), ()) or self.address(host).encode() == fold(name)
+
+    def last_seen(self, host: int) -> tuple[int, int]:
+        """Frame and time of the last packet that `host` sent; (0, 0) if it never did."""
+        assert self.table is not None
+        return int(self.table.last_frame[host]), int(self.table.last_time[host])
+
+    def first_seen(self, host: int) -> tuple[int, int]:
+        """Frame and time of the first packet that `host` sent."""
+        assert self.table is not None
+        return int(self.table.first_frame[host]), int(self.table.first_time[host])

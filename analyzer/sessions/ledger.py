@@ -1,0 +1,798 @@
+"""The two ledgers: what the server must believe of every lock, and what the client must.
+
+In: NLM operations and their answers in capture order, and the events that free locks without an UNLOCK.
+Out: `Lock`s (one per grant), `Wait`s, `Offer`s (GRANTED callbacks), `Overlap`s (two owners believe).
+
+Theory. The protocol gives the two sides no way to compare notes; every fault of this domain is a
+difference between the ledgers S (server) and C (client):
+
+    S held, C held        normal            S held, C not held     leak
+    S not, C held         lost lock         S by a, C by a and b   double grant
+
+Order is that of the calls, not of the replies: replies of pipelined calls may be swapped, a GRANTED_RES
+may come after the waiter's own UNLOCK and after the next owner's grant. So an UNLOCK takes effect at its
+call and is confirmed (or undone) by its answer, a grant is placed where its LOCK call (or its callback)
+stands and what the same owner has unlocked since is cut out of it. Within one owner ranges follow POSIX
+(`ranges`); between owners they conflict where they share a byte and one of them is exclusive.
+
+Never: decides what is a fault; findings do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from analyzer.records.events import Call, Io
+from analyzer.sessions import operations as op
+from analyzer.sessions.handles import Handles, is_knfsd
+from analyzer.sessions.operations import Answer, Operation
+from analyzer.sessions.ranges import Ranges
+
+UNLOCKS_KEPT = 32  # per owner and file: enough to order a late grant behind its own UNLOCK
+DENIALS_KEPT = 64
+WAITS_KEPT = 64  # per client, before those ended long ago are dropped
+OFFERS_AFTER_WAIT = (
+    120_000_000_000  # ns in which a GRANTED for a wait that has ended is late, not unsolicited
+)
+
+
+class Place(NamedTuple):
+    """A frame and its time."""
+
+    frame: int
+    time: int
+
+
+class Free(NamedTuple):
+    """A stretch in which nothing on the wire stood in a waiter's way, and how it ended."""
+
+    place: Place
+    by: Operation | None  # the UNLOCK that freed it
+    how: str  # poll, callback, cancel, unlock, taken, turn, open ...
+    end: Place
+    tested: Operation | None = None  # another owner's TEST found the range free
+
+
+class End(NamedTuple):
+    """How a lock left a ledger."""
+
+    reason: str
+    frame: int
+    time: int
+
+
+@dataclass(slots=True, eq=False)
+class Owner:
+    """One lock owner as the server tells owners apart."""
+
+    key: tuple[object, ...]
+    client: int
+    svid: int
+    oh: bytes
+    caller: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Lock:
+    """One grant and its life in both ledgers."""
+
+    number: int
+    file: File
+    owner: Owner
+    start: int
+    end: int
+    exclusive: bool
+    request: Operation
+    how: str  # reply, poll, callback, reclaim, duplicate
+    granted: Place
+    believed: Place | None = None  # when the client learnt of it
+    server_end: End | None = None
+    client_end: End | None = None
+    unlock: Operation | None = None  # the UNLOCK that took it (or its last piece) away
+    reclaimed: list[Operation] = field(default_factory=list)
+    denials: list[tuple[Operation, Answer]] = field(default_factory=list)
+    waiters: int = 0
+    lost: Overlap | None = None
+    refusal: Offer | None = None
+    monitored: bool = True
+
+    @property
+    def server(self) -> int:
+        """The lock server."""
+        return self.file.server
+
+    @property
+    def client(self) -> int:
+        """The host that owns it."""
+        return self.owner.client
+
+    @property
+    def frames(self) -> list[int]:
+        """Frames that prove the grant."""
+        return sorted({call.frame for call in self.request.calls} | {self.granted.frame})
+
+
+@dataclass(slots=True, eq=False)
+class Wait:
+    """One blocking request that was told to wait."""
+
+    file: File
+    owner: Owner
+    start: int
+    end: int
+    exclusive: bool
+    request: Operation
+    since: Place
+    blockers: list[Lock]
+    polls: list[Operation] = field(default_factory=list)
+    offers: list[Offer] = field(default_factory=list)
+    ended: End | None = None  # callback, poll, cancel, unlock, denied, server-restart, reboot
+    lock: Lock | None = None
+    cancel: Operation | None = None
+    free_since: Place | None = None  # last conflicting lock released, nobody granted since
+    freed_by: Operation | None = None
+    tested: Operation | None = None
+    frees: list[Free] = field(default_factory=list)
+
+    @property
+    def client(self) -> int:
+        """The host that waits."""
+        return self.owner.client
+
+    def taken(self, how: str, end: Place) -> None:
+        """The stretch in which it could have been served is over."""
+        if self.free_since is not None:
+            self.frees.append(Free(self.free_since, self.freed_by, how, end, self.tested))
+            self.free_since = self.freed_by = self.tested = None
+
+
+@dataclass(slots=True, eq=False)
+class Offer:
+    """One GRANTED callback and what it was about."""
+
+    operation: Operation
+    wait: Wait | None
+    verdict: str  # match, late, wrong-sender, mismatch, unsolicited
+    differs: tuple[str, ...] = ()
+    lock: Lock | None = None
+    accepted: Place | None = None
+    refused: Place | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Overlap:
+    """A lock was given away while another client still believed in its own."""
+
+    loser: Lock
+    winner: Lock
+    place: Place
+    count: int = 1
+    proof: Place | None = None  # the loser acted as holder afterwards
+    proof_kind: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class File:
+    """A file as the lock server sees it: both ledgers, and who waits."""
+
+    server: int
+    fh: int
+    held: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # S
+    believed: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # C
+    waits: list[Wait] = field(default_factory=list)  # open ones
+    unlocks: dict[Owner, list[tuple[int, int, int, Operation]]] = field(default_factory=dict)
+    pending: list[Operation] = field(default_factory=list)  # UNLOCKs without an answer yet
+    unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
+    shares: dict[Owner, tuple[int, int, Operation]] = field(default_factory=dict)
+
+    def conflicts(self, owner: Owner, start: int, end: int, exclusive: bool, side: str) -> list[Lock]:
+        """Locks of other owners in ledger `side` ("held" or "believed") that stand in the way."""
+        found: list[Lock] = []
+        ledger = self.held if side == "held" else self.believed
+        for other, ranges in ledger.items():
+            if other is not owner:
+                for low, high, lock in ranges.pieces:
+                    if low <= end and high >= start and (exclusive or lock.exclusive) and lock not in found:
+                        found.append(lock)
+        return found
+
+    def pieces(self, lock: Lock) -> list[tuple[int, int]]:
+        """What is left of `lock` on the server."""
+        ranges = self.held.get(lock.owner)
+        return [(low, high) for low, high, held in ranges if held is lock] if ranges else []
+
+
+class Ledger:
+    """Both ledgers of all files, fed with operations in order."""
+
+    def __init__(self, handles: Handles, policy: str = "auto") -> None:
+        self.handles = handles
+        self.policy = policy
+        self.files: dict[int, File] = {}
+        self.owners: dict[tuple[object, ...], Owner] = {}
+        self.locks: list[Lock] = []
+        self.waits: list[Wait] = []
+        self.offers: list[Offer] = []
+        self.overlaps: list[Overlap] = []
+        self.unlocks: list[Operation] = []  # those still without an answer, and the refused ones
+        self.deadlocks: list[tuple[Operation, Answer]] = []
+        self.waits_of: dict[int, list[Wait]] = {}  # by client: open and lately ended
+        self.locked: dict[int, int] = {}  # handles with a lock in either ledger -> how many pieces' owners
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    def file(self, server: int, fh: int) -> File:
+        """The file behind a handle. Handles with the same fsid and fileid are one file."""
+        canonical = self.handles.table.canonical(fh)
+        found = self.files.get(canonical)
+        if found is None:
+            found = self.files[canonical] = File(server, fh)
+        return found
+
+    def owner(self, operation: Operation, client: int) -> Owner:
+        """The owner of a request, by the rules of the server it is sent to.
+
+        Linux: client address, transport and NLM version, svid. Others: caller_name and oh as well.
+        """
+        call = operation.call
+        server = operation.file.server if operation.file else operation.responder
+        policy = self.policy
+        if policy == "auto":
+            known = operation.fh >= 0 and is_knfsd(self.handles.table.data[operation.fh])
+            policy = "linux" if known else "strict"
+        key: tuple[object, ...] = (server, client, call.transport, call.version, operation.svid)
+        if policy != "linux":
+            key = (server, client, operation.svid, operation.oh, operation.caller)
+        owner = self.owners.get(key)
+        if owner is None:
+            owner = Owner(key, client, operation.svid, operation.oh, operation.caller)
+            self.owners[key] = owner
+        return owner
+
+    # -- calls --------------------------------------------------------------------------------
+
+    def asked(self, operation: Operation) -> None:
+        """A new request was sent."""
+        kind = operation.kind
+        if kind == "GRANTED":
+            self._offered(operation)
+            return
+        if operation.fh < 0:
+            return
+        operation.file = self.file(operation.responder, operation.fh)
+        operation.owner = self.owner(operation, operation.requester)
+        if kind == "UNLOCK":
+            self._release(operation)
+        elif kind == "CANCEL":
+            wait = self._open_wait(operation)
+            if wait is not None:
+                wait.cancel = operation
+                operation.wait = wait
+                self._end_wait(wait, End("cancel", operation.call.frame, operation.call.time))
+        elif kind == "UNSHARE":
+            operation.file.shares.pop(operation.owner, None)
+
+    def _release(self, operation: Operation) -> None:
+        file, owner, call = operation.file, operation.owner, operation.call
+        assert file is not None and owner is not None
+        end = End("unlock", call.frame, call.time)
+        held = file.held.get(owner)
+        if held is not None:
+            operation.removed = held.remove(operation.start, operation.end)
+            for _, _, lock in operation.removed:
+                lock.unlock = operation
+                if not held.holds(lock):
+                    lock.server_end = end
+            if not held:
+                del file.held[owner]
+        believed = file.believed.get(owner)
+        if believed is not None:
+            for _, _, lock in believed.remove(operation.start, operation.end):
+                if lock.lost is not None:
+                    self._proof(lock, "UNLOCK", call.frame, call.time)
+                if not believed.holds(lock):
+                    lock.client_end = end
+            if not believed:
+                del file.believed[owner]
+        past = file.unlocks.setdefault(owner, [])
+        past.append((operation.order, operation.start, operation.end, operation))
+        if len(past) > UNLOCKS_KEPT:
+            del past[0]
+        for wait in list(file.waits):
+            if wait.owner is owner and wait.start >= operation.start and wait.end <= operation.end:
+                self._end_wait(wait, End("unlock", call.frame, call.time))
+        file.pending.append(operation)
+        self._track(file)
+        self._freed(file, operation, Place(call.frame, call.time))
+
+    def _proof(self, lock: Lock, kind: str, frame: int, time: int) -> None:
+        overlap = lock.lost
+        if overlap is not None and overlap.proof is None:
+            overlap.proof = Place(frame, time)
+            overlap.proof_kind = kind
+
+    def _freed(self, file: File, operation: Operation | None, place: Place) -> None:
+        """Something was released: which waits have nothing in their way any more?"""
+        for wait in file.waits:
+            if wait.free_since is None and not file.conflicts(
+                wait.owner, wait.start, wait.end, wait.exclusive, "held"
+            ):
+                wait.free_since = place
+                wait.freed_by = operation
+
+    def _track(self, file: File) -> None:
+        size = len(file.held) + len(file.believed)
+        if size:
+            self.locked[file.fh] = size
+        else:
+            self.locked.pop(file.fh, None)
+
+    # -- answers ------------------------------------------------------------------------------
+
+    def answered(self, operation: Operation, answer: Answer) -> None:
+        """A status came back."""
+        if operation.kind == "GRANTED":
+            self._offer_answered(operation, answer)
+            return
+        if operation.file is None or operation.owner is None:
+            return
+        kind = operation.kind
+        if kind in ("LOCK", "NM_LOCK"):
+            self._lock_answered(operation, answer)
+        elif kind == "UNLOCK":
+            self._unlock_answered(operation, answer)
+        elif kind == "TEST":
+            self._test_answered(operation, answer)
+        elif kind == "SHARE" and answer.status == op.GRANTED:
+            args = operation.call.args
+            operation.file.shares[operation.owner] = (args.get("mode", 0), args.get("access", 0), operation)
+
+    def failed(self, operation: Operation) -> None:
+        """RPC itself refused the call: nothing was executed."""
+        if operation.kind == "UNLOCK" and not operation.answers:
+            self._restore(operation)
+
+    def _lock_answered(self, operation: Operation, answer: Answer) -> None:
+        status = answer.status
+        if status == op.GRANTED:
+            self._granted(operation, answer)
+            return
+        wait = self._open_wait(operation)
+        if status == op.BLOCKED:
+            self._denied(operation, answer)
+            if operation.block:
+                self._blocked(operation, answer, wait)
+            return
+        if status == op.DENIED:
+            self._denied(operation, answer)
+        if status == op.DEADLCK:
+            self.deadlocks.append((operation, answer))
+        if wait is not None and status != op.DENIED_GRACE_PERIOD:
+            self._end_wait(wait, End("denied", answer.frame, answer.time))
+
+    def _granted(self, operation: Operation, answer: Answer) -> None:
+        file, owner = operation.file, operation.owner
+        assert file is not None and owner is not None
+        place = Place(answer.frame, answer.time)
+        order = answer.call.serial
+        held = file.held.get(owner)
+        old = operation.lock
+        if old is not None and (order == operation.order or (held is not None and held.holds(old))):
+            return
+        wait = self._open_wait(operation)
+        how = "poll" if wait is not None and operation is not wait.request else "reply"
+        if old is not None:
+            how = "duplicate"
+        lock = self._new_lock(operation, file, owner, how, place)
+        operation.lock = lock
+        if operation.reclaim:
+            before = self._reclaimed(operation, file, owner)
+            if before is not None:
+                lock = operation.lock = before
+        if wait is not None:
+            wait.lock = lock
+            self._end_wait(wait, End("poll", answer.frame, answer.time))
+        if how != "duplicate":
+            lock.believed = place
+        self._place(lock, order, place, believes=how != "duplicate")
+
+    def _reclaimed(self, operation: Operation, file: File, owner: Owner) -> Lock | None:
+        """A reclaim of what the client believed in goes on with the same lock."""
+        lock = operation.lock
+        believed = file.believed.get(owner)
+        if believed is None or lock is None:
+            return None
+        for low, high, before in believed.pieces:
+            if low == operation.start and high == operation.end and before.exclusive == operation.exclusive:
+                before.server_end = None
+                before.reclaimed.append(operation)
+                self.locks.pop()
+                return before
+        lock.how = "reclaim"
+        return None
+
+    def _new_lock(self, operation: Operation, file: File, owner: Owner, how: str, place: Place) -> Lock:
+        lock = Lock(
+            len(self.locks) + 1,
+            file,
+            owner,
+            operation.start,
+            operation.end,
+            operation.exclusive,
+            operation,
+            how,
+            place,
+            monitored=operation.kind != "NM_LOCK",
+        )
+        self.locks.append(lock)
+        return lock
+
+    def _place(self, lock: Lock, order: int, place: Place, believes: bool) -> None:
+        """Enter a grant into S and, where the client knows of it, into C."""
+        file, owner = lock.file, lock.owner
+        pieces, cut_by = self._cut(file, owner, lock, order)
+        if not pieces:
+            end = End("unlock", cut_by.call.frame, cut_by.call.time) if cut_by else None
+            lock.server_end = lock.server_end or end
+            lock.client_end = lock.client_end or end
+            lock.unlock = lock.unlock or cut_by
+            return
+        for start, end_ in pieces:
+            self._overrule(lock, start, end_, place)
+            _assign(file.held, owner, start, end_, lock, "server_end", place)
+            if believes:
+                _assign(file.believed, owner, start, end_, lock, "client_end", place)
+        self._track(file)
+        for wait in file.waits:
+            overlaps = wait.start <= lock.end and wait.end >= lock.start
+            if wait.owner is not owner and overlaps and (wait.exclusive or lock.exclusive):
+                wait.taken("taken" if lock.how == "reply" else "turn", place)
+
+    def _cut(
+        self, file: File, owner: Owner, lock: Lock, order: int
+    ) -> tuple[list[tuple[int, int]], Operation | None]:
+        """What is left of a grant after the UNLOCKs that its owner sent behind it."""
+        pieces = [(lock.start, lock.end)]
+        cut_by: Operation | None = None
+        for serial, start, end, unlock in file.unlocks.get(owner, ()):
+            if serial <= order or unlock.status not in (None, op.GRANTED):
+                continue
+            left: list[tuple[int, int]] = []
+            for low, high in pieces:
+                if high < start or low > end:
+                    left.append((low, high))
+                    continue
+                cut_by = unlock
+                if low < start:
+                    left.append((low, start - 1))
+                if high > end:
+                    left.append((end + 1, high))
+            pieces = left
+        return pieces, cut_by
+
+    def _overrule(self, lock: Lock, start: int, end: int, place: Place) -> None:
+        """A grant proves that the server holds nothing that conflicts with it."""
+        file, owner = lock.file, lock.owner
+        for loser in file.conflicts(owner, start, end, lock.exclusive, "believed"):
+            if loser.lost is None:
+                loser.lost = Overlap(loser, lock, place)
+                self.overlaps.append(loser.lost)
+            else:
+                loser.lost.count += 1
+        for gone in file.conflicts(owner, start, end, lock.exclusive, "held"):
+            _drop(file.held, gone, "server_end", End("overruled", place.frame, place.time))
+
+    def _blocked(self, operation: Operation, answer: Answer, wait: Wait | None) -> None:
+        file, owner = operation.file, operation.owner
+        assert file is not None and owner is not None
+        if wait is not None:
+            if operation is not wait.request:
+                wait.polls.append(operation)
+                operation.wait = wait
+                wait.taken("blocked", Place(answer.frame, answer.time))  # by something not on the wire
+            return
+        if self._overtaken_by_unlock(operation, answer):
+            return
+        wait = Wait(
+            file,
+            owner,
+            operation.start,
+            operation.end,
+            operation.exclusive,
+            operation,
+            Place(operation.call.frame, operation.call.time),
+            operation.blockers,
+        )
+        operation.wait = wait
+        for lock in wait.blockers:
+            lock.waiters += 1
+        file.waits.append(wait)
+        self.waits.append(wait)
+        mine = self.waits_of.setdefault(owner.client, [])
+        mine.append(wait)
+        if len(mine) > WAITS_KEPT:
+            limit = wait.since.time - OFFERS_AFTER_WAIT
+            self.waits_of[owner.client] = [w for w in mine if w.ended is None or w.ended.time > limit]
+        self._early_offers(wait)
+
+    def _overtaken_by_unlock(self, operation: Operation, answer: Answer) -> bool:
+        """Whether the owner gave up (UNLOCK) behind this very call before it was told to wait."""
+        file, owner = operation.file, operation.owner
+        assert file is not None and owner is not None
+        return any(
+            serial > answer.call.serial and start <= operation.start and end >= operation.end
+            for serial, start, end, _ in file.unlocks.get(owner, ())
+        )
+
+    def _early_offers(self, wait: Wait) -> None:
+        """A GRANTED can arrive before the BLOCKED it follows (another connection)."""
+        for offer in self.offers[-16:]:
+            if offer.wait is None and offer.verdict != "match":
+                call = offer.operation.call
+                if call.serial > wait.request.order and self._differences(offer.operation, wait) == ():
+                    if call.src == wait.file.server:
+                        self._match(offer, wait)
+                        if offer.accepted is not None:
+                            self._accept(offer, offer.accepted)
+
+    def _open_wait(self, operation: Operation) -> Wait | None:
+        file = operation.file
+        if file is not None:
+            for wait in file.waits:
+                if (
+                    wait.owner is operation.owner
+                    and wait.start == operation.start
+                    and wait.end == operation.end
+                    and wait.exclusive == operation.exclusive
+                ):
+                    return wait
+        return None
+
+    def _end_wait(self, wait: Wait, end: End) -> None:
+        if wait.ended is None:
+            wait.ended = end
+            wait.taken(end.reason, Place(end.frame, end.time))
+            if wait in wait.file.waits:
+                wait.file.waits.remove(wait)
+
+    def _denied(self, operation: Operation, answer: Answer) -> None:
+        """DENIED or BLOCKED: by which lock?"""
+        file, owner = operation.file, operation.owner
+        assert file is not None and owner is not None
+        in_way = file.conflicts(owner, operation.start, operation.end, operation.exclusive, "held")
+        for unlock in file.pending:
+            if unlock.order != operation.order and unlock.owner is not owner:
+                for low, high, lock in unlock.removed:
+                    if low <= operation.end and high >= operation.start and lock not in in_way:
+                        if operation.exclusive or lock.exclusive:
+                            in_way.append(lock)
+        operation.blockers = in_way
+        for lock in in_way:
+            if len(lock.denials) < DENIALS_KEPT:
+                lock.denials.append((operation, answer))
+        if not in_way and len(file.unexplained) < DENIALS_KEPT:
+            file.unexplained.append((operation, answer))
+
+    def _unlock_answered(self, operation: Operation, answer: Answer) -> None:
+        file = operation.file
+        assert file is not None
+        if operation in file.pending:
+            file.pending.remove(operation)
+        if answer.status != op.GRANTED and operation.status == answer.status:
+            self._restore(operation)
+            self.unlocks.append(operation)
+
+    def _restore(self, operation: Operation) -> None:
+        """An UNLOCK was not executed: what it took away stands on the server."""
+        file, owner = operation.file, operation.owner
+        if file is None or owner is None:
+            return
+        if operation in file.pending:
+            file.pending.remove(operation)
+        for start, end, lock in operation.removed:
+            if file.conflicts(owner, start, end, lock.exclusive, "held"):
+                continue
+            ranges = file.held.setdefault(owner, Ranges())
+            if not ranges.overlapping(start, end):
+                ranges.assign(start, end, lock)
+                lock.server_end = None
+        if not file.held.get(owner, True):
+            del file.held[owner]
+        self._track(file)
+
+    def _test_answered(self, operation: Operation, answer: Answer) -> None:
+        file, owner = operation.file, operation.owner
+        assert file is not None and owner is not None
+        if answer.status == op.DENIED:
+            self._denied(operation, answer)
+        elif answer.status == op.GRANTED:
+            end = End("tested-free", answer.frame, answer.time)
+            for lock in file.conflicts(owner, operation.start, operation.end, operation.exclusive, "held"):
+                if lock.granted.time < operation.call.time:
+                    _drop(file.held, lock, "server_end", end)
+            for wait in file.waits:
+                if wait.owner is not owner and wait.free_since is not None and wait.tested is None:
+                    wait.tested = operation
+            self._track(file)
+
+    # -- callbacks ----------------------------------------------------------------------------
+
+    def _offered(self, operation: Operation) -> None:
+        server, client = operation.requester, operation.responder
+        offer = Offer(operation, None, "unsolicited")
+        self.offers.append(offer)
+        now = operation.call.time
+        best: tuple[int, Wait, tuple[str, ...]] | None = None
+        waits = self.waits_of.get(client, [])
+        for wait in reversed(waits):
+            if wait.ended is not None and now - wait.ended.time > OFFERS_AFTER_WAIT:
+                continue
+            differs = self._differences(operation, wait)
+            if wait.file.server != server:
+                differs = ("server", *differs)
+            rank = 2 * len(differs) + (wait.ended is not None)
+            if best is None or rank < best[0]:
+                best = (rank, wait, differs)
+        if best is None:
+            return
+        _, wait, differs = best
+        if not differs:
+            if wait.ended is None or wait.ended.reason == "callback":
+                self._match(offer, wait)
+            else:
+                offer.wait, offer.verdict = wait, "late"
+        elif differs == ("server",):
+            offer.wait, offer.verdict, offer.differs = wait, "wrong-sender", differs
+        elif len(differs) == 1 and wait.ended is None:
+            offer.wait, offer.verdict, offer.differs = wait, "mismatch", differs
+            if differs == ("oh",):  # Linux clients do not compare oh: the grant takes effect
+                self._match(offer, wait, verdict="mismatch")
+
+    def _differences(self, operation: Operation, wait: Wait) -> tuple[str, ...]:
+        request = wait.request
+        data = self.handles.table.data
+        mine = data[operation.fh].rstrip(b"\0") if operation.fh >= 0 else b""
+        theirs = data[request.fh].rstrip(b"\0") if request.fh >= 0 else b""
+        checks = (
+            ("fh", mine == theirs),
+            ("svid", operation.svid == request.svid),
+            ("start", operation.start == request.start),
+            ("end", operation.end == request.end or min(operation.end, request.end) >= 2**31 - 1),
+            ("exclusive", operation.exclusive == request.exclusive),
+            ("oh", operation.oh == request.oh),
+        )
+        return tuple(name for name, same in checks if not same)
+
+    def _match(self, offer: Offer, wait: Wait, verdict: str = "match") -> None:
+        operation = offer.operation
+        offer.wait, offer.verdict = wait, verdict
+        wait.offers.append(offer)
+        operation.file, operation.owner = wait.file, wait.owner
+        if wait.lock is not None:
+            offer.lock = wait.lock
+            return
+        place = Place(operation.call.frame, operation.call.time)
+        lock = self._new_lock(wait.request, wait.file, wait.owner, "callback", place)
+        offer.lock = wait.lock = operation.lock = lock
+        if verdict == "match" and not wait.file.conflicts(
+            wait.owner, wait.start, wait.end, wait.exclusive, "held"
+        ):
+            self._place(lock, operation.order, place, believes=False)
+
+    def _offer_answered(self, operation: Operation, answer: Answer) -> None:
+        for offer in reversed(self.offers):
+            if offer.operation is operation:
+                place = Place(answer.frame, answer.time)
+                if answer.status == op.GRANTED:
+                    offer.accepted = offer.accepted or place
+                    if offer.wait is not None and offer.verdict in ("match", "mismatch") and offer.lock:
+                        self._accept(offer, place)
+                elif answer.status != op.DENIED_GRACE_PERIOD:
+                    offer.refused = offer.refused or place
+                    if offer.verdict == "match" and offer.lock and offer.lock.believed is None:
+                        offer.lock.refusal = offer
+                        if offer.wait is not None:
+                            self._end_wait(offer.wait, End("refused", place.frame, place.time))
+                return
+
+    def _accept(self, offer: Offer, place: Place) -> None:
+        wait, lock = offer.wait, offer.lock
+        assert wait is not None and lock is not None
+        if lock.believed is not None:
+            return
+        lock.believed = place
+        self._end_wait(wait, End("callback", place.frame, place.time))
+        if lock.server_end is None:
+            self._place(lock, offer.operation.order, place, believes=True)
+        else:
+            lock.client_end = lock.client_end or lock.server_end
+
+    # -- what frees locks without an UNLOCK ----------------------------------------------------
+
+    def free_client(
+        self, server: int, client: int, end: End, client_too: bool, only: tuple[int, int] | None = None
+    ) -> list[Lock]:
+        """All locks of `client` on `server` end (reboot notice, FREE_ALL); return them.
+
+        `only` limits it to one (transport, version), as Linux does for FREE_ALL.
+        """
+        freed: list[Lock] = []
+        for file in self._files_of(server):
+            for owner in [o for o in file.held if o.client == client]:
+                for lock in {id(piece[2]): piece[2] for piece in file.held[owner]}.values():
+                    if only is not None and (lock.request.call.transport, lock.request.call.version) != only:
+                        continue
+                    _drop(file.held, lock, "server_end", end)
+                    freed.append(lock)
+                    if client_too:
+                        _drop(file.believed, lock, "client_end", end)
+            if client_too:
+                for wait in [w for w in file.waits if w.client == client]:
+                    self._end_wait(wait, End("reboot", end.frame, end.time))
+            self._track(file)
+            self._freed(file, None, Place(end.frame, end.time))
+        return freed
+
+    def restart(self, server: int, end: End) -> list[Lock]:
+        """The server forgot every lock (it restarted); return what it held."""
+        lost: list[Lock] = []
+        for file in self._files_of(server):
+            for owner in list(file.held):
+                for lock in {id(piece[2]): piece[2] for piece in file.held[owner]}.values():
+                    _drop(file.held, lock, "server_end", end)
+                    lost.append(lock)
+            for wait in list(file.waits):
+                self._end_wait(wait, End("server-restart", end.frame, end.time))
+            self._track(file)
+        return lost
+
+    def _files_of(self, server: int) -> list[File]:
+        return [
+            file
+            for file in self.files.values()
+            if file.server == server and (file.held or file.believed or file.waits)
+        ]
+
+    def touched(self, io: Io) -> None:
+        """A client wrote to a locked file: does it act as the holder of a lock it lost?"""
+        canonical = self.handles.table.canonical(io.fh)
+        file = self.files.get(canonical)
+        if file is None:
+            return
+        last = io.offset + max(io.count, 1) - 1
+        for owner, ranges in file.believed.items():
+            if owner.client == io.client:
+                for low, high, lock in ranges.pieces:
+                    if lock.lost is not None and low <= last and high >= io.offset:
+                        self._proof(lock, io.kind, io.frame, io.time)
+
+    def finish(self, end: Place) -> None:
+        """End of the capture: an UNLOCK that was never answered may never have been executed."""
+        for wait in self.waits:
+            wait.taken("open", end)
+        for file in self.files.values():
+            for operation in list(file.pending):
+                self._restore(operation)
+                self.unlocks.append(operation)
+
+
+def _assign(
+    ledger: dict[Owner, Ranges[Lock]], owner: Owner, start: int, end: int, lock: Lock, side: str, place: Place
+) -> None:
+    ranges = ledger.get(owner)
+    if ranges is None:
+        ranges = ledger[owner] = Ranges()
+    for _, _, old in ranges.assign(start, end, lock):
+        if old is not lock and not ranges.holds(old):
+            setattr(old, side, End("replaced", place.frame, place.time))
+
+
+def _drop(ledger: dict[Owner, Ranges[Lock]], lock: Lock, side: str, end: End) -> None:
+    ranges = ledger.get(lock.owner)
+    if ranges is None:
+        return
+    ranges.pieces = [piece for piece in ranges.pieces if piece[2] is not lock]
+    setattr(lock, side, end)
+    if not ranges.pieces:
+        del ledger[lock.owner]

@@ -1,0 +1,210 @@
+"""Mount sessions: who uses which export, and what was said about it.
+
+In: MOUNT calls and replies, NFS activity per block. Out: one `Mount` per (client, server, export).
+
+Theory. MNT and UMNT are courtesies: the server keeps a count per (client, path), the client may go on after
+UMNT (umount.nfs sends it before the system call, which may fail), may never send it (lazy unmount, crash,
+libnfs), and may use an export it never asked MNT for. So a mount session is (client, server, export) with
+evidence of MNT or of NFS calls on handles of that export, and after each UMNT that brings the count to zero
+a stretch begins (`Goodbye`) in which traffic contradicts what was said.
+
+Never: decides what is a fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analyzer.records.events import Activity, Call, Reply
+from analyzer.sessions.handles import Export, Handles, printable
+from analyzer.sessions.ledger import Place
+
+FLUSH = 2_000_000_000  # ns after UMNT in which delayed WRITE and COMMIT are normal (domain #27)
+FAR = 2**62
+
+
+@dataclass(slots=True, eq=False)
+class Goodbye:
+    """An accepted UMNT or UMNTALL that left no mount, and what the client did afterwards."""
+
+    call: Call
+    reply: Reply
+    until: int = FAR  # a new MNT, or the next UMNT
+    ended_by_mount: bool = False
+    first_after: Place | None = None
+    last_after: Place | None = None
+    calls_after: int = 0
+    others_before: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Mount:
+    """What one client does with one export of one server."""
+
+    client: int
+    server: int
+    export: Export | None
+    mnts: list[Reply] = field(default_factory=list)
+    umnts: list[Reply] = field(default_factory=list)
+    goodbyes: list[Goodbye] = field(default_factory=list)
+    paths: dict[str, int] = field(default_factory=dict)  # MNT minus UMNT by path
+    first: Place | None = None  # NFS calls
+    last: Place | None = None
+    calls: int = 0
+    flows: dict[int, Place] = field(default_factory=dict)  # last NFS call by connection
+    rebooted: Place | None = None
+
+    @property
+    def count(self) -> int:
+        """Mounts that are open as far as MNT and UMNT say."""
+        return sum(max(0, count) for count in self.paths.values())
+
+    @property
+    def path(self) -> str | None:
+        """The path as mounted."""
+        if self.paths:
+            return next(iter(self.paths))
+        return self.export.path if self.export else None
+
+    @property
+    def early(self) -> bool:
+        """Whether it was in use before the first MNT seen: older than the capture."""
+        if not self.mnts:
+            return True
+        return self.first is not None and self.first.time < self.mnts[0].call.time
+
+
+class Mounts:
+    """All mount sessions, and the MOUNT calls that belong to none."""
+
+    def __init__(self, handles: Handles) -> None:
+        self.handles = handles
+        self.sessions: dict[tuple[int, int, int], Mount] = {}
+        self.refused: list[Reply] = []  # MNT with a status or an RPC error
+        self.unheard: list[Call] = []  # UMNT and UMNTALL without an answer (yet)
+        self.failed_umnts: list[Reply] = []
+        self.strangers: list[Reply] = []  # UMNT of a path that was not mounted as far as seen
+        self.dumps: list[Reply] = []
+
+    def session(self, client: int, server: int, export: Export | None) -> Mount:
+        """The session of a client with an export, made when first needed."""
+        key = (client, server, -1 if export is None else export.index)
+        found = self.sessions.get(key)
+        if found is None:
+            found = self.sessions[key] = Mount(client, server, export)
+        return found
+
+    def of_client(self, client: int, server: int) -> list[Mount]:
+        """The sessions of a client with a server."""
+        return [m for (c, s, _), m in self.sessions.items() if c == client and s == server]
+
+    def of_export(self, export: Export) -> list[Mount]:
+        """All sessions with an export."""
+        return [m for (_, _, e), m in self.sessions.items() if e == export.index]
+
+    def call(self, call: Call) -> None:
+        """Take in a MOUNT call."""
+        if call.procedure in (3, 4):
+            self.unheard.append(call)
+
+    def reply(self, reply: Reply) -> None:
+        """Take in a reply of MOUNT."""
+        call = reply.call
+        first = call.replies[0] is reply
+        if call.procedure == 1:
+            self._mnt(reply, first)
+        elif call.procedure in (3, 4):
+            if call in self.unheard:
+                self.unheard.remove(call)
+            if reply.status != 0:
+                self.failed_umnts.append(reply)
+            elif first and call.retransmit_of < 0:
+                self._umnt(reply)
+        elif call.procedure == 2 and reply.status == 0:
+            self.dumps.append(reply)
+
+    def _mnt(self, reply: Reply, first: bool) -> None:
+        call = reply.call
+        if reply.status != 0 or reply.result.get("status") != 0:
+            self.refused.append(reply)
+            return
+        if reply.fh < 0 or not first or call.retransmit_of >= 0:
+            return
+        path = call.args.get("dirpath", b"")
+        export = self.handles.mounted(reply.fh, path)
+        session = self.session(call.src, call.dst, export)
+        text = printable(path)
+        session.mnts.append(reply)
+        session.paths[text] = max(0, session.paths.get(text, 0)) + 1
+        self._end_goodbye(session, call.time, by_mount=True)
+
+    def _umnt(self, reply: Reply) -> None:
+        call = reply.call
+        text = printable(call.args.get("dirpath", b""))
+        sessions = self.of_client(call.src, call.dst)
+        if call.procedure == 3:
+            sessions = [m for m in sessions if text in m.paths] or self._before_capture(sessions, text)
+            if not sessions:
+                self.strangers.append(reply)
+        for session in sessions:
+            for path in [text] if call.procedure == 3 else list(session.paths):
+                left = session.paths.get(path, 0) - 1 if call.procedure == 3 else 0
+                session.paths[path] = left
+            session.umnts.append(reply)
+            if session.count == 0:
+                self._end_goodbye(session, call.time, by_mount=False)
+                session.goodbyes.append(Goodbye(call, reply))
+
+    def _before_capture(self, sessions: list[Mount], text: str) -> list[Mount]:
+        """A session that is older than the capture and whose path is not known yet."""
+        unknown = [m for m in sessions if not m.mnts and not m.paths]
+        if len(unknown) == 1:
+            unknown[0].paths[text] = 1
+            return unknown
+        return []
+
+    def _end_goodbye(self, session: Mount, time: int, by_mount: bool) -> None:
+        if session.goodbyes and session.goodbyes[-1].until == FAR:
+            session.goodbyes[-1].until = time
+            session.goodbyes[-1].ended_by_mount = by_mount
+
+    def activity(self, rows: Activity) -> None:
+        """Take in the NFS calls of a block."""
+        if not len(rows.frame):
+            return
+        self.handles.absorb()
+        exports = self.handles.export_indices(rows.fh).astype(np.int64)
+        key = (rows.client.astype(np.int64) << 42) | (rows.server.astype(np.int64) << 21) | (exports + 1)
+        order = np.argsort(key, kind="stable")
+        edges = np.flatnonzero(np.diff(key[order])) + 1
+        for group in np.split(order, edges):
+            self._used(rows, group, int(exports[group[0]]))
+
+    def _used(self, rows: Activity, group: np.ndarray[tuple[int], np.dtype[np.intp]], index: int) -> None:
+        head, tail = int(group[0]), int(group[-1])
+        export = self.handles.exports[index] if index >= 0 else None
+        session = self.session(int(rows.client[head]), int(rows.server[head]), export)
+        if session.first is None:
+            session.first = Place(int(rows.frame[head]), int(rows.time[head]))
+        session.last = Place(int(rows.frame[tail]), int(rows.time[tail]))
+        session.calls += len(group)
+        flows = rows.flow[group]
+        for flow in np.unique(flows):
+            at = int(group[np.flatnonzero(flows == flow)[-1]])
+            session.flows[int(flow)] = Place(int(rows.frame[at]), int(rows.time[at]))
+        for goodbye in session.goodbyes:
+            self._after(goodbye, rows, group)
+
+    def _after(
+        self, goodbye: Goodbye, rows: Activity, group: np.ndarray[tuple[int], np.dtype[np.intp]]
+    ) -> None:
+        times = rows.time[group]
+        late = group[(times > goodbye.call.time + FLUSH) & (times < goodbye.until)]
+        if len(late):
+            head, tail = int(late[0]), int(late[-1])
+            if goodbye.first_after is None:
+                goodbye.first_after = Place(int(rows.frame[head]), int(rows.time[head]))
+            goodbye.last_after = Place(int(rows.frame[tail]), int(rows.time[tail]))
+            goodbye.calls_after += len(late)

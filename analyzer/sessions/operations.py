@@ -1,0 +1,203 @@
+"""NLM messages to operations: one request and everything that answered it.
+
+In: NLM calls and replies in capture order. Out: `Operation`s, told apart from their copies, with
+their answers whichever way these came.
+
+Theory. A lock request is answered in one of two ways: by the RPC reply (procedures 1-5, 20-23), or, for
+the `_MSG` procedures 6-10, by a `_RES` call in the other direction, matched by cookie, host pair and
+procedure pair. (Cookie alone is not enough: every Linux host counts from 0x1234.) Linux adds a void RPC
+reply to each `_MSG`, Ganesha none, so that reply means nothing. A Linux server turns an empty cookie into
+four zero bytes. A retransmitted copy joins the operation of the first one; every copy may be executed and
+answered.
+
+Never: judges; keeps ledgers.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from analyzer.records.events import Call, Reply
+from analyzer.sessions.ranges import extent
+
+if TYPE_CHECKING:
+    from analyzer.sessions.ledger import File, Lock, Owner, Wait
+
+GRANTED, DENIED, DENIED_NOLOCKS, BLOCKED, DENIED_GRACE_PERIOD = range(5)
+DEADLCK, ROFS, STALE_FH, FBIG, FAILED = range(5, 10)
+
+OPEN_KEPT = 1 << 17
+
+SYNC = {1: "TEST", 2: "LOCK", 3: "CANCEL", 4: "UNLOCK", 5: "GRANTED", 20: "SHARE", 21: "UNSHARE"}
+SYNC |= {22: "NM_LOCK", 23: "FREE_ALL"}
+MSG = {6: "TEST", 7: "LOCK", 8: "CANCEL", 9: "UNLOCK", 10: "GRANTED"}
+RES = {11: "TEST", 12: "LOCK", 13: "CANCEL", 14: "UNLOCK", 15: "GRANTED"}
+
+
+class Answer(NamedTuple):
+    """A status that came back for an operation."""
+
+    status: int
+    frame: int
+    time: int
+    call: Call  # the copy it answers
+    result: dict[str, object]
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """One NLM request: its copies, its answers, and what it asks for."""
+
+    kind: str
+    calls: list[Call]
+    requester: int
+    responder: int
+    is_async: bool
+    cookie: bytes
+    fh: int
+    start: int = 0
+    end: int = 0
+    exclusive: bool = False
+    block: bool = False
+    reclaim: bool = False
+    svid: int = 0
+    oh: bytes = b""
+    caller: bytes = b""
+    answers: list[Answer] = field(default_factory=list)
+    void_reply: Reply | None = None
+    failure: Reply | None = None  # refused by RPC itself: AUTH_ERROR, GARBAGE_ARGS, ...
+    # what the ledger makes of it
+    file: File | None = None
+    owner: Owner | None = None
+    lock: Lock | None = None
+    wait: Wait | None = None
+    removed: list[tuple[int, int, Lock]] = field(default_factory=list)
+    blockers: list[Lock] = field(default_factory=list)
+
+    @property
+    def call(self) -> Call:
+        """The first copy."""
+        return self.calls[0]
+
+    @property
+    def order(self) -> int:
+        """Place in the order of calls."""
+        return self.calls[0].serial
+
+    @property
+    def status(self) -> int | None:
+        """The first status that came back."""
+        return self.answers[0].status if self.answers else None
+
+    @property
+    def frames(self) -> list[int]:
+        """Frames of all copies and answers."""
+        seen = [call.frame for call in self.calls] + [answer.frame for answer in self.answers]
+        if self.failure is not None:
+            seen.append(self.failure.frame)
+        return sorted(set(seen))
+
+
+def cookies_match(asked: bytes, answered: bytes) -> bool:
+    """Equal, or empty and answered with four zero bytes as Linux does."""
+    return asked == answered or (not asked and answered == b"\0\0\0\0")
+
+
+class Operations:
+    """Pairs requests with answers. Bounded: the oldest open operation is dropped first, and counted."""
+
+    def __init__(self) -> None:
+        self.open: OrderedDict[int, Operation] = OrderedDict()
+        self.waiting: dict[tuple[str, int, int], deque[Operation]] = {}
+        self.orphan_results: list[Call] = []
+        self.evicted = 0
+
+    def request(self, call: Call) -> tuple[Operation | None, bool]:
+        """Take in a request call; return its operation and whether it is a new one."""
+        first = self.open.get(call.retransmit_of) if call.retransmit_of >= 0 else None
+        if first is not None:
+            first.calls.append(call)
+            self._enter(call.serial, first)
+            return first, False
+        kind = SYNC.get(call.procedure) or MSG.get(call.procedure)
+        if kind is None:
+            return None, False
+        operation = _operation(kind, call, call.procedure in MSG)
+        self._enter(call.serial, operation)
+        if operation.is_async:
+            key = (kind, call.src, call.dst)
+            self.waiting.setdefault(key, deque(maxlen=1024)).append(operation)
+        return operation, True
+
+    def reply(self, reply: Reply) -> tuple[Operation | None, Answer | None]:
+        """Take in an RPC reply; return its operation, and the answer if the reply carries one."""
+        operation = self.open.get(reply.call.serial)
+        if operation is None:
+            return None, None
+        if reply.status != 0:
+            operation.failure = reply
+            return operation, None
+        if operation.is_async:
+            operation.void_reply = operation.void_reply or reply
+            return operation, None
+        status = reply.result.get("status")
+        if status is None and operation.kind != "FREE_ALL":
+            return operation, None
+        answer = Answer(int(status or 0), reply.frame, reply.time, reply.call, reply.result)
+        operation.answers.append(answer)
+        return operation, answer
+
+    def result(self, call: Call) -> tuple[Operation | None, Answer | None]:
+        """Take in a `_RES` call; return the operation it answers."""
+        queue = self.waiting.get((RES[call.procedure], call.dst, call.src), deque())
+        cookie = call.args.get("cookie", b"")
+        for operation in queue:
+            if cookies_match(operation.cookie, cookie) and operation.call.version == call.version:
+                status = call.args.get("status")
+                if call.retransmit_of < 0 and operation.answers:
+                    continue
+                if call.retransmit_of >= 0 and operation.answers:
+                    return None, None
+                answer = Answer(
+                    -1 if status is None else int(status),
+                    call.frame,
+                    call.time,
+                    operation.calls[-1],
+                    call.args,
+                )
+                operation.answers.append(answer)
+                queue.remove(operation)
+                return operation, answer
+        if call.retransmit_of < 0 and len(self.orphan_results) < OPEN_KEPT:
+            self.orphan_results.append(call)
+        return None, None
+
+    def _enter(self, serial: int, operation: Operation) -> None:
+        self.open[serial] = operation
+        if len(self.open) > OPEN_KEPT:
+            self.open.popitem(last=False)
+            self.evicted += 1
+
+
+def _operation(kind: str, call: Call, is_async: bool) -> Operation:
+    args = call.args
+    start, end = extent(args.get("l_offset", 0), args.get("l_len", 0))
+    return Operation(
+        kind,
+        [call],
+        call.src,
+        call.dst,
+        is_async,
+        args.get("cookie", b""),
+        call.fh,
+        start,
+        end,
+        bool(args.get("exclusive", 0)),
+        bool(args.get("block", 0)),
+        bool(args.get("reclaim", 0) or 0),
+        args.get("svid", 0),
+        args.get("oh", b""),
+        args.get("caller_name", b""),
+    )

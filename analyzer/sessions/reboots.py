@@ -1,0 +1,194 @@
+"""Reboots, grace and reclaim: what NSM said, and what lock servers did.
+
+In: NSM and portmap calls, lock answers with status 4. Out: `Notice`s (one per announced reboot), `Grace`
+windows, `Lookup`s (who asked whom for which port).
+
+Theory. A reboot notice (SM_NOTIFY) is repeated with new xids until answered, and sm-notify says the short
+name after the long one with the same state: one notice per sender, receiver and state. It means different
+things by who sends it: a lock client's notice frees its locks, a lock server's asks for reclaims, one in the
+name of another host is either. Status 4 means grace only if the request was not a reclaim; to a reclaim it
+means the opposite. A grace window opens with the first such refusal and ends with the first ordinary lock
+request that is answered otherwise.
+
+Never: believes a notice; the ledger is told who sent it, findings weigh it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from analyzer.records.events import Call, Reply
+from analyzer.sessions import operations as op
+from analyzer.sessions.ledger import Lock, Place
+from analyzer.sessions.operations import Answer, Operation
+
+LOOKUPS_KEPT = 65536
+SERIES = 15 * 60 * 1_000_000_000  # sm-notify gives up after 15 minutes
+
+
+@dataclass(slots=True, eq=False)
+class Notice:
+    """One announced reboot: every copy of it, and the answer."""
+
+    sender: int
+    receiver: int
+    name: bytes
+    state: int
+    calls: list[Call] = field(default_factory=list)
+    answer: Reply | None = None
+    role: str = ""  # client, server, forged, other
+    victim: int = -1  # the host it speaks of
+    freed: list[Lock] = field(default_factory=list)
+
+    @property
+    def place(self) -> Place:
+        """Where it was first sent."""
+        return Place(self.calls[0].frame, self.calls[0].time)
+
+
+@dataclass(slots=True, eq=False)
+class Grace:
+    """A stretch in which a server refused ordinary lock requests."""
+
+    server: int
+    refusals: list[tuple[Operation, Answer]]
+    held: list[Lock]  # what the server held when it began
+    reclaims: list[tuple[Operation, Answer]] = field(default_factory=list)
+    ended: tuple[Operation, Answer] | None = None
+    notice: Notice | None = None
+
+    @property
+    def begin(self) -> Place:
+        """The first refusal."""
+        return Place(self.refusals[0][1].frame, self.refusals[0][1].time)
+
+
+@dataclass(slots=True, eq=False)
+class Lookup:
+    """One question for a port: GETPORT or GETADDR."""
+
+    call: Call
+    program: int
+    answer: Reply | None = None
+    port: int | None = None
+
+
+class Reboots:
+    """Everything about restarts."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+        self.graces: list[Grace] = []
+        self.active: dict[int, Grace] = {}
+        self.late_reclaims: list[tuple[Operation, Answer]] = []
+        self.refused_reclaims: list[tuple[Operation, Answer]] = []
+        self.lookups: list[Lookup] = []
+        self._open: dict[int, Lookup] = {}
+        self.evicted = 0
+
+    # -- portmap ------------------------------------------------------------------------------
+
+    def lookup(self, call: Call) -> None:
+        """Take in a GETPORT or GETADDR call."""
+        program = call.args.get("prog")
+        if call.procedure != 3 or program is None:
+            return
+        lookup = Lookup(call, int(program))
+        self._open[call.serial] = lookup
+        self.lookups.append(lookup)
+        if len(self.lookups) > LOOKUPS_KEPT:
+            old = self.lookups.pop(0)
+            self._open.pop(old.call.serial, None)
+            self.evicted += 1
+
+    def looked_up(self, reply: Reply) -> None:
+        """Take in the answer to one."""
+        lookup = self._open.pop(reply.call.serial, None)
+        if lookup is not None:
+            lookup.answer = reply
+            lookup.port = _port(reply)
+
+    def lookups_between(self, asker: int, asked: int, program: int, since: int, until: int) -> list[Lookup]:
+        """Questions of `asker` to `asked` for a program in since..until."""
+        return [
+            look
+            for look in self.lookups
+            if look.call.src == asker
+            and look.call.dst == asked
+            and look.program == program
+            and since <= look.call.time <= until
+        ]
+
+    # -- NSM ----------------------------------------------------------------------------------
+
+    def notify(self, call: Call) -> tuple[Notice, bool]:
+        """Take in an SM_NOTIFY; return its notice and whether it is a new one."""
+        name, state = call.args.get("mon_name", b""), int(call.args.get("state", 0))
+        for notice in reversed(self.notices):
+            if (notice.sender, notice.receiver, notice.state) == (call.src, call.dst, state):
+                if call.time - notice.calls[-1].time < SERIES:
+                    notice.calls.append(call)
+                    return notice, False
+        notice = Notice(call.src, call.dst, name, state, [call])
+        self.notices.append(notice)
+        return notice, True
+
+    def notified(self, reply: Reply) -> None:
+        """Take in the answer to an SM_NOTIFY."""
+        for notice in reversed(self.notices):
+            if reply.call in notice.calls:
+                if notice.answer is None and reply.status == 0:
+                    notice.answer = reply
+                return
+
+    # -- grace --------------------------------------------------------------------------------
+
+    def refused_in_grace(self, operation: Operation, answer: Answer) -> Grace | None:
+        """An ordinary request was answered DENIED_GRACE_PERIOD; return the window if it is a new one."""
+        server = operation.responder
+        grace = self.active.get(server)
+        if grace is not None:
+            grace.refusals.append((operation, answer))
+            return None
+        grace = Grace(server, [(operation, answer)], [])
+        for notice in reversed(self.notices):
+            if notice.sender == server and notice.role == "server":
+                grace.notice = notice
+                break
+        self.graces.append(grace)
+        self.active[server] = grace
+        return grace
+
+    def served(self, operation: Operation, answer: Answer) -> None:
+        """An ordinary lock request was decided: grace, if there was one, is over."""
+        grace = self.active.get(operation.responder)
+        if grace is not None and answer.call.time >= grace.begin.time:
+            grace.ended = (operation, answer)
+            del self.active[operation.responder]
+
+    def reclaim(self, operation: Operation, answer: Answer) -> None:
+        """A reclaim was answered."""
+        grace = self.active.get(operation.responder)
+        if answer.status == op.GRANTED:
+            if grace is not None:
+                grace.reclaims.append((operation, answer))
+        elif answer.status == op.DENIED_GRACE_PERIOD:
+            self.late_reclaims.append((operation, answer))
+        else:
+            self.refused_reclaims.append((operation, answer))
+
+
+def _port(reply: Reply) -> int | None:
+    """The port in an answer to GETPORT (a number) or GETADDR (a universal address, RFC 5665 5.2.3)."""
+    if reply.status != 0:
+        return None
+    port = reply.result.get("port")
+    if port is not None:
+        return int(port)
+    address = reply.result.get("addr")
+    if address is None:
+        return None
+    parts = bytes(address).rsplit(b".", 2)
+    if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+        return int(parts[1]) * 256 + int(parts[2])
+    return 0

@@ -1,0 +1,271 @@
+"""Sessions: what the records of a capture mean, kept up to date block by block.
+
+In: events and NFS activity of a block, in capture order. Out: ledgers, mounts, reboots, connections, hosts:
+what the rules read.
+
+Theory. Each builder knows one thing and is told what it needs here, in the order of the wire. Nothing here
+looks ahead: a verdict that needs the end of the capture is a rule's.
+
+Never: reads bytes; knows how records were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from analyzer.protocols.mount import MOUNT
+from analyzer.protocols.nfs3 import NFS
+from analyzer.protocols.nlm import NLM
+from analyzer.protocols.nsm import NSM
+from analyzer.protocols.portmap import PORTMAP
+from analyzer.records.events import (
+    Activity,
+    Call,
+    Control,
+    Event,
+    Hole,
+    Io,
+    Naming,
+    Renaming,
+    Repeat,
+    Reply,
+    Unreachable,
+    Verifier,
+)
+from analyzer.records.handles import HandleTable
+from analyzer.sessions import operations as op
+from analyzer.sessions.conduct import Conduct
+from analyzer.sessions.connections import Connections
+from analyzer.sessions.handles import Handles
+from analyzer.sessions.hosts import Hosts
+from analyzer.sessions.ledger import End, Ledger, Lock, Place
+from analyzer.sessions.mounts import Mounts
+from analyzer.sessions.operations import Answer, Operation, Operations
+from analyzer.sessions.reboots import Grace, Notice, Reboots
+
+
+SLOW = 2_000_000_000  # ns: a lock server that is well answers in milliseconds
+
+
+class Sessions:
+    """Everything the rules may read."""
+
+    def __init__(self, table: HandleTable, policy: str = "auto") -> None:
+        self.hosts = Hosts()
+        self.connections = Connections()
+        self.handles = Handles(table)
+        self.mounts = Mounts(self.handles)
+        self.ledger = Ledger(self.handles, policy)
+        self.operations = Operations()
+        self.reboots = Reboots()
+        self.conduct = Conduct()
+        self.verifiers: list[Verifier] = []
+        self.start = 0
+        self.end = 0
+        self.last_frame = 0
+        self.slow: list[tuple[Operation, Answer]] = []
+        self.asynchronous: list[Operation] = []
+        self.oversized: list[tuple[Operation, Answer | None]] = []
+        self.nlm_flows: dict[int, tuple[Call, Call]] = {}  # first and last NLM call by connection
+        self.nlm_versions: dict[tuple[int, int, int], Call] = {}  # (client, server, version) -> first call
+
+    # -- feeding ------------------------------------------------------------------------------
+
+    def feed(self, events: Iterable[Event], activity: Activity) -> None:
+        """Take in a block."""
+        for event in events:
+            kind = type(event)
+            if kind is Call:
+                self._call(event)  # type: ignore[arg-type]
+            elif kind is Reply:
+                self._reply(event)  # type: ignore[arg-type]
+            else:
+                self._other(event)
+        self.mounts.activity(activity)
+
+    def _other(self, event: Event) -> None:
+        match event:
+            case Control():
+                self.connections.control(event)
+            case Naming():
+                self._naming(event)
+            case Renaming():
+                handle = self.handles.unnamed(event.directory, event.name)
+                if handle >= 0:
+                    self.handles.named(event.to_directory, event.to_name, handle)
+            case Io():
+                self.ledger.touched(event)
+            case Repeat():
+                self.connections.repeats.append(event)
+            case Hole():
+                self.connections.hole(event)
+            case Unreachable():
+                self.connections.unreachable.append(event)
+            case Verifier():
+                self.verifiers.append(event)
+
+    def _naming(self, event: Naming) -> None:
+        if event.fh >= 0:
+            self.handles.named(event.directory, event.name, event.fh)
+        else:
+            self.handles.unnamed(event.directory, event.name)
+
+    # -- calls --------------------------------------------------------------------------------
+
+    def _call(self, call: Call) -> None:
+        self.hosts.name(call.src, call.machine)
+        program = call.program
+        if program == NLM:
+            self._nlm_call(call)
+        elif program == MOUNT:
+            self.mounts.call(call)
+        elif program == PORTMAP:
+            self.reboots.lookup(call)
+        elif program == NSM:
+            self._nsm_call(call)
+        elif program == NFS and call.version == 3:
+            self.conduct.call("nfs3-proc-22", call)
+
+    def _nlm_call(self, call: Call) -> None:
+        first = self.nlm_flows.get(call.flow)
+        self.nlm_flows[call.flow] = (first[0] if first else call, call)
+        if call.procedure == 16:
+            self.conduct.call("nlm-sm-notify", call)
+            return
+        if call.procedure in op.RES:
+            operation, answer = self.operations.result(call)
+            if operation is not None and answer is not None:
+                self._answered(operation, answer)
+            return
+        operation, new = self.operations.request(call)
+        if operation is None or not new:
+            return
+        if operation.kind == "FREE_ALL":
+            self.conduct.call("free-all", call)
+            return
+        if operation.kind != "GRANTED":
+            self.hosts.name(call.src, operation.caller)
+            self.nlm_versions.setdefault((call.src, call.dst, call.version), call)
+        if operation.is_async:
+            self.asynchronous.append(operation)
+        self.ledger.asked(operation)
+
+    def _nsm_call(self, call: Call) -> None:
+        if call.procedure in (2, 3, 4, 5):
+            self.conduct.call("sm-mon", call)
+        if call.procedure == 6 and call.fault < 0:
+            notice, new = self.reboots.notify(call)
+            if new:
+                self._weigh(notice)
+                if notice.role == "server":  # it restarted, whether the notice is heard or not
+                    end = End("server-restart", call.frame, call.time)
+                    notice.freed = self.ledger.restart(notice.sender, end)
+
+    def _weigh(self, notice: Notice) -> None:
+        """Whose reboot is it, and who is told?"""
+        clients = {(lock.client, lock.server) for lock in self.ledger.locks}
+        sender, receiver = notice.sender, notice.receiver
+        named = self.hosts.named(notice.name)
+        if (receiver, sender) in clients:
+            notice.role, notice.victim = "server", sender
+        elif sender in named or not named:
+            notice.role, notice.victim = "client", sender
+        elif any((host, receiver) in clients for host in named):
+            notice.role = "forged"
+            notice.victim = next(host for host in named if (host, receiver) in clients)
+        else:
+            notice.role, notice.victim = "other", sender
+
+    # -- replies ------------------------------------------------------------------------------
+
+    def _reply(self, reply: Reply) -> None:
+        call = reply.call
+        if reply.status != 0:
+            self.conduct.reply("refused", reply)
+        program = call.program
+        if program == NLM:
+            self._nlm_reply(reply)
+        elif program == MOUNT:
+            self.mounts.reply(reply)
+        elif program == PORTMAP:
+            self.reboots.looked_up(reply)
+        elif program == NSM and call.procedure == 6:
+            self._notified(reply)
+
+    def _nlm_reply(self, reply: Reply) -> None:
+        operation, answer = self.operations.reply(reply)
+        if operation is None:
+            return
+        if operation.failure is reply:
+            self.ledger.failed(operation)
+        if answer is not None:
+            if operation.kind == "FREE_ALL":
+                self._free_all(reply)
+            else:
+                self._answered(operation, answer)
+
+    def _free_all(self, reply: Reply) -> None:
+        """Linux frees what the sender holds over this transport and version, whatever the name says."""
+        call = reply.call
+        end = End("free-all", reply.frame, reply.time)
+        self.ledger.free_client(call.dst, call.src, end, True, (call.transport, call.version))
+
+    def _answered(self, operation: Operation, answer: Answer) -> None:
+        if answer.time - operation.call.time > SLOW and operation.kind != "GRANTED":
+            self.slow.append((operation, answer))
+        if answer.status == op.FBIG:
+            self.oversized.append((operation, answer))
+        if answer.status == op.DENIED_GRACE_PERIOD and operation.kind != "GRANTED":
+            if not operation.reclaim:
+                grace = self.reboots.refused_in_grace(operation, answer)
+                if grace is not None:
+                    known = grace.notice.freed if grace.notice is not None else []
+                    grace.held = known or self.ledger.restart(
+                        operation.responder, End("grace", answer.frame, answer.time)
+                    )
+            else:
+                self.reboots.reclaim(operation, answer)
+        elif operation.reclaim:
+            self.reboots.reclaim(operation, answer)
+        elif operation.kind in ("LOCK", "TEST") and answer.status in (op.GRANTED, op.DENIED, op.BLOCKED):
+            self.reboots.served(operation, answer)
+        self.ledger.answered(operation, answer)
+
+    def _notified(self, reply: Reply) -> None:
+        """A reboot notice was taken: what it frees is free now."""
+        before = [n for n in self.reboots.notices if n.answer is None and reply.call in n.calls]
+        self.reboots.notified(reply)
+        for notice in before:
+            if notice.answer is not reply:
+                continue
+            end = End("reboot-notice", reply.frame, reply.time)
+            if notice.role == "client":
+                notice.freed = self.ledger.free_client(notice.receiver, notice.victim, end, True)
+                for mount in self.mounts.of_client(notice.victim, notice.receiver):
+                    mount.rebooted = Place(reply.frame, reply.time)
+            elif notice.role == "forged":
+                notice.freed = self.ledger.free_client(notice.receiver, notice.victim, end, False)
+
+    def finish(self) -> None:
+        """End of the capture."""
+        self.ledger.finish(Place(self.last_frame, self.end))
+
+    # -- questions of the rules ----------------------------------------------------------------
+
+    def restarted(self, server: int, since: int, until: int) -> Grace | Notice | None:
+        """What shows that a lock server restarted in since..until."""
+        for notice in self.reboots.notices:
+            if notice.role == "server" and notice.sender == server and since <= notice.place.time <= until:
+                return notice
+        for grace in self.reboots.graces:
+            if grace.server == server and since <= grace.begin.time <= until:
+                return grace
+        return None
+
+    def notice_that_freed(self, lock: Lock) -> Notice | None:
+        """The reboot notice that took a lock away."""
+        return next((notice for notice in self.reboots.notices if lock in notice.freed), None)
+
+    def whole(self, flow: int, since: int, until: int) -> bool:
+        """Whether no byte of a connection is known to be missing from since..until."""
+        return self.connections.whole(flow, since, until)
