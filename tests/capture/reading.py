@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Dribble(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, view) -> int:
+    def readinto(self, view: Any) -> int:
         return self._data.readinto(memoryview(view)[: self._step])
 
 

@@ -18,7 +18,7 @@ def at(second: int) -> list[Packet]:
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     for name, data in {
         "a-late.pcap": pcap(at(300)),
         "b-early": gzip.compress(pcapng(at(100))),
@@ -38,13 +38,13 @@ def names(paths: list[str]) -> list[str]:
     return [Path(path).name for path in paths]
 
 
-def test_a_directory_gives_its_captures_in_time_order_and_what_was_skipped(folder) -> None:
+def test_a_directory_gives_its_captures_in_time_order_and_what_was_skipped(folder: Path) -> None:
     found, skipped = find_captures([str(folder)])
     assert names(found) == ["b-early", "d-middle.pcap", "a-late.pcap", "c-none.pcap"]
     assert names(skipped) == ["empty.pcap", "notes.json", "packed.txt.gz"]
 
 
-def test_named_files_are_ordered_by_time_and_otherwise_as_named(folder) -> None:
+def test_named_files_are_ordered_by_time_and_otherwise_as_named(folder: Path) -> None:
     other = folder / "other.pcap"
     other.write_bytes(pcap([]))
     paths = [str(folder / name) for name in ("other.pcap", "c-none.pcap", "a-late.pcap", "d-middle.pcap")]
@@ -60,19 +60,19 @@ def test_named_files_are_ordered_by_time_and_otherwise_as_named(folder) -> None:
         ("nowhere.pcap", "No such file or directory"),
     ],
 )
-def test_a_named_file_that_is_no_capture(folder, name: str, says: str) -> None:
+def test_a_named_file_that_is_no_capture(folder: Path, name: str, says: str) -> None:
     with pytest.raises(AnalyzerError, match=says) as caught:
         find_captures([str(folder / "a-late.pcap"), str(folder / name)])
     assert str(caught.value).startswith(f"{folder / name}: ")
 
 
-def test_a_directory_without_captures(tmp_path) -> None:
+def test_a_directory_without_captures(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
     with pytest.raises(AnalyzerError, match="no captures in this directory"):
         find_captures([str(tmp_path)])
 
 
-def test_what_can_be_read_once_only_is_not_touched(folder) -> None:
+def test_what_can_be_read_once_only_is_not_touched(folder: Path) -> None:
     pipe = str(folder / "pipe")
     os.mkfifo(pipe)  # opening it would wait for a writer for ever
     found, _ = find_captures(["-", pipe, str(folder / "a-late.pcap")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def rows_of(packets: list[Packet], link: int = 1) -> list[Row]:
 @BOTH
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("write", [enhanced, obsolete])
-def test_packet_blocks(write, order: str, compiled: bool) -> None:
+def test_packet_blocks(write: Any, order: str, compiled: bool) -> None:
     packets = some_packets()
     data = section(order) + interface(276, order=order) + b"".join(write(p, order=order) for p in packets)
     rows, reader, faults = read(data, compiled)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from analyzer.capture.reader import LEAST_REGION, Reader
-from analyzer.capture.source import open_source
+from analyzer.capture.source import Source, open_source
 from analyzer.errors import AnalyzerError
 from analyzer.faults import new_faults
 from analyzer.tables import Packets, new_table
@@ -26,7 +28,9 @@ BOTH = pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("write", [pcap, pcapng])
 @pytest.mark.parametrize("step", [1, 7, 64, 1 << 30])
 @pytest.mark.parametrize("capacity", [1, 3, 64])
-def test_however_it_comes_the_packets_are_the_same(write, step: int, capacity: int, compiled: bool) -> None:
+def test_however_it_comes_the_packets_are_the_same(
+    write: Any, step: int, capacity: int, compiled: bool
+) -> None:
     packets = some_packets(20)
     rows, reader, _ = read(write(packets), compiled, step, capacity)
     assert [row.data for row in rows] == [packet.data for packet in packets]
@@ -44,7 +48,7 @@ def test_packets_across_the_borders_of_blocks(region: int) -> None:
         assert reader.complete
 
 
-def test_a_region_too_small_for_a_packet_is_a_mistake_of_the_caller(tmp_path) -> None:
+def test_a_region_too_small_for_a_packet_is_a_mistake_of_the_caller(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(pcap([]))
     with open_source(str(path)) as source, pytest.raises(ValueError, match="needs"):
@@ -100,7 +104,7 @@ def test_a_live_pipe_hands_over_each_packet_as_it_comes() -> None:
     assert reader.complete
 
 
-def open_source_of(read_end: int, head: bytes, write_end: int):
+def open_source_of(read_end: int, head: bytes, write_end: int) -> Source:
     os.write(write_end, head)
     return open_source(f"/dev/fd/{read_end}")
 
@@ -117,7 +121,7 @@ FLIPS = st.lists(st.tuples(st.integers(4, 10_000), st.integers(1, 255)), max_siz
 
 @given(st.sampled_from([pcap, pcapng]), FLIPS, st.sampled_from([5, 1 << 30]))
 @hypothesis_settings(max_examples=150)
-def test_flipped_bytes_never_raise_and_both_modes_agree(write, flips, step: int) -> None:
+def test_flipped_bytes_never_raise_and_both_modes_agree(write: Any, flips: Any, step: int) -> None:
     data = bytearray(write(some_packets(12)))
     for at, mask in flips:
         data[4 + at % (len(data) - 4)] ^= mask

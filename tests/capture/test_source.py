@@ -8,6 +8,7 @@ import lzma
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -40,7 +41,7 @@ def drain(source: Source, room: int = 70_000) -> bytes:
 
 @pytest.mark.parametrize("name", PACKERS)
 @pytest.mark.parametrize("room", [1 << 12, 1 << 22])
-def test_whatever_the_name_says_the_bytes_tell(name: str, room: int, tmp_path) -> None:
+def test_whatever_the_name_says_the_bytes_tell(name: str, room: int, tmp_path: Path) -> None:
     path = tmp_path / "anything.txt"
     path.write_bytes(PACKED[name])
     with open_source(str(path)) as source:
@@ -111,14 +112,14 @@ def test_a_failing_disk_is_damage() -> None:
 
 
 @pytest.mark.parametrize(("name", "says"), [("missing", "No such file"), ("", "Is a directory")])
-def test_what_cannot_be_opened(name: str, says: str, tmp_path) -> None:
+def test_what_cannot_be_opened(name: str, says: str, tmp_path: Path) -> None:
     path = str(tmp_path / name)
     with pytest.raises(AnalyzerError, match=f"^{path}: {says}") as caught:
         open_source(path)
     assert "\n" not in str(caught.value)
 
 
-def test_zstd_without_its_package_says_what_to_install(monkeypatch) -> None:
+def test_zstd_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(AnalyzerError, match="needs the package zstandard"):
         Source("a", io.BytesIO(PACKED["zstd"]), None)
