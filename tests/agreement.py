@@ -69,7 +69,10 @@ def _value(column: Column, name: str, memory: Any, decoded: Columns, i: Any) -> 
     if column.dtype == "uint64":
         return int(decoded.unsigned(name)[i])
     value = int(decoded.values[name][i])
-    return bool(value) if column.dtype == "bool" else value
+    if column.dtype == "bool":
+        assert value in (0, 1)
+        return bool(value)
+    return value
 
 
 def pruned(values: dict[str, Any], wanted: Collection[str] | None = None, prefix: str = "") -> dict[str, Any]:

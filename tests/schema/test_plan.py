@@ -4,7 +4,8 @@ import pytest
 
 from analyzer.schema import plan as p
 from analyzer.schema.plan import MOST_COLUMNS, Slot, flatten
-from analyzer.schema.xdr import U32, U64, Field, Opaque, Optional, Struct, Text, Type
+from analyzer.schema.xdr import U32, U64, Field, Opaque, Optional, Struct, Text, Type, Union
+from tests.agreement import assert_agree
 from tests.schema.samples import BULK, EVERYTHING
 
 
@@ -55,6 +56,21 @@ def test_a_jump_ends_a_run_and_a_skip() -> None:
         [p.SKIP, 4, 0, 0],
         [p.END, 0, 0, 0],
     ]
+
+
+def test_neighbours_whose_cells_are_apart_are_not_merged() -> None:
+    """Arms that share columns in another order: the cells stand where the first arm put them."""
+    first, second, third = (Field(name, U32(), "-") for name in "abc")
+    declared = Union(
+        Field("tag", U32(), "-"), {0: Struct(first, second, third)}, Struct(third, first, second)
+    )
+    assert [row for row in code(declared) if row[0] == p.WORDS] == [
+        [p.WORDS, 2, 1, 3],
+        [p.WORDS, 4, 3, 1],
+        [p.WORDS, 2, 1, 2],
+    ]
+    numbers = bytes.fromhex("00000007 00000008 00000009")
+    assert_agree(declared, [bytes(4) + numbers, b"\0\0\0\1" + numbers], compiled=False)
 
 
 def test_lengths_and_limits_are_kept_when_nobody_wants_the_bytes() -> None:
