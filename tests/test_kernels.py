@@ -1,0 +1,153 @@
+"""Kernels: one source and two modes, and a cache that notices every edit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from analyzer import kernels
+from analyzer.kernels import compiled, kernel
+
+PACKAGE = Path(kernels.__file__).parent
+
+
+@kernel
+def double(a: Any) -> Any:
+    return 2 * a
+
+
+@kernel
+def total(values: Any) -> Any:
+    out = 0
+    for i in range(len(values)):
+        out += double(int(values[i]))
+    return out
+
+
+@kernel
+def element(values: Any, at: Any) -> Any:
+    return int(values[at])
+
+
+def test_a_kernel_is_a_plain_function_and_has_a_compiled_twin() -> None:
+    values = np.arange(5)
+    assert total(values) == 20
+    twin = compiled(total)
+    assert twin is not total
+    assert twin is compiled(total)
+    assert twin(values) == 20
+    assert total.__globals__["double"] is double, "the plain function still calls the plain one"
+
+
+def test_the_twin_calls_twins() -> None:
+    compiled(total)(np.arange(3))
+    assert cast(Any, compiled(double)).signatures, "it was compiled with its caller"
+
+
+def test_what_is_no_kernel_is_refused() -> None:
+    with pytest.raises(TypeError, match="is not a kernel"):
+        compiled(test_what_is_no_kernel_is_refused)
+
+
+def test_bounds_are_checked() -> None:
+    with pytest.raises(IndexError):
+        compiled(element)(np.arange(3), 3)
+
+
+def test_plain_kernels_do_not_import_numba() -> None:
+    script = (
+        "import sys, numpy as np\n"
+        "from analyzer.index import new_slots, put\n"
+        "put(new_slots(4), np.zeros(4, np.int64), np.zeros(4, np.int64), 0)\n"
+        "import analyzer.frames.dissector, analyzer.capture.find\n"
+        "print('numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+CALL = """
+import numpy as np
+from analyzer.frames.words import be16
+from analyzer.frames.transport import read_udp
+from analyzer.kernels import cache_directory, compiled
+memory = np.arange(100, dtype=np.uint8)
+twin = compiled(read_udp)
+print(*twin(memory, 10, 100, 8, 0), sum(twin.stats.cache_hits.values()), cache_directory().name)
+"""
+
+
+def call(root: Path) -> list[str]:
+    """The result of a compiled kernel, whether it came from the cache, and from which."""
+    environment = {**os.environ, "LOCKSCOPE_CACHE": str(root / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(
+        [sys.executable, "-c", CALL], cwd=root, env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def test_the_cache_notices_an_edit_of_a_kernel_in_another_module(tmp_path: Path) -> None:
+    """`read_udp` of one module calls `be16` of another: numba alone would not notice."""
+    shutil.copytree(PACKAGE, tmp_path / "analyzer", ignore=shutil.ignore_patterns("__pycache__"))
+    first, second = call(tmp_path), call(tmp_path)
+    assert first[1:3] == [str(10 * 256 + 11), str(12 * 256 + 13)]
+    assert first[4:] != second[4:]
+    assert (first[4], second[4]) == ("0", "1"), "the second run takes it from the cache"
+    words = tmp_path / "analyzer" / "frames" / "words.py"
+    text = words.read_text()
+    assert "(byte(memory, at) << 8)" in text
+    words.write_text(text.replace("(byte(memory, at) << 8)", "(byte(memory, at) << 9)"))
+    third = call(tmp_path)
+    assert third[1:3] == [str(10 * 512 | 11), str(12 * 512 | 13)]
+    assert third[4] == "0"
+    assert third[5] != second[5]
+
+
+def key_with(monkeypatch: pytest.MonkeyPatch, root: Path) -> str:
+    monkeypatch.setattr(kernels, "__file__", str(root / "kernels.py"))
+    return kernels.source_key()
+
+
+def test_the_key_covers_sources_with_kernels_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.py").write_text("@kernel\ndef f(): ...\n")
+    (tmp_path / "b.py").write_text("text = 1\n")
+    before = key_with(monkeypatch, tmp_path)
+    (tmp_path / "b.py").write_text("text = 2\n")
+    assert key_with(monkeypatch, tmp_path) == before
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.py").rename(tmp_path / "deep" / "a.py")
+    moved = key_with(monkeypatch, tmp_path)
+    (tmp_path / "deep" / "a.py").write_text("@kernel\ndef g(): ...\n")
+    assert len({before, moved, key_with(monkeypatch, tmp_path)}) == 3
+
+
+def test_the_cache_goes_where_it_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_directory", False)
+    monkeypatch.setenv("LOCKSCOPE_CACHE", str(tmp_path / "mine"))
+    directory = kernels.cache_directory()
+    assert directory is not None
+    assert directory.parent == tmp_path / "mine" / "lockscope"
+    assert not kernels.is_warm()
+    (directory / "x.nbi").write_bytes(b"")
+    assert kernels.is_warm()
+
+
+def test_without_a_place_to_write_there_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no directory")
+    monkeypatch.setattr(kernels, "_directory", False)
+    monkeypatch.setenv("LOCKSCOPE_CACHE", str(blocked))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(blocked))
+    assert kernels.cache_directory() is None
+    assert not kernels.is_warm()
