@@ -1,0 +1,247 @@
+"""The walk over a block of packets: every header from the link layer to TCP and UDP.
+
+In: `Packets`. Out: rows of `Segments`, `Controls` and `Notices`; the book of hosts and flows
+is kept up to date along the way.
+
+Theory. The walk stops where an output table or the room for new hosts and flows ends, and
+it does so before it touches the packet it stops at, so that it can go on there. Most
+packets belong to a flow that was met a moment ago, and for these it makes one comparison
+and no lookup; all that is rare stands in kernels of its own.
+
+Never: keeps a payload byte, puts fragments together, drops without counting.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analyzer.faults import Fault, note
+from analyzer.frames.flows import FLOWS, HOSTS, SPARE, flow_row, host_row, near_entry
+from analyzer.frames.ip import FINE, LATER, SHORT, WHOLE, ipv4, ipv6
+from analyzer.frames.link import CUT, IPV4, UNKNOWN, find_ip
+from analyzer.frames.transport import ICMP, ICMPV6, LONG, read_tcp, read_udp, read_unreachable
+from analyzer.kernels import kernel
+from analyzer.tables import ACK, FIN, RST, SYN, TCP, UDP
+
+# why the walk stopped
+DONE, OUTPUT_FULL, HOSTS_FULL, FLOWS_FULL = 0, 1, 2, 3
+
+HOSTS_AT_ONCE = 3  # that one packet can bring: an ICMP message's sender, receiver, and whom it is about
+
+# bits of Flows.state; those of FIN and of payload are shifted by the side
+SYN_SEEN, ANSWER_SEEN, FIN_SEEN, RST_SEEN, PAYLOAD_SEEN = 1, 2, 4, 16, 32
+
+
+@kernel
+def dissect(
+    memory: Any,
+    packets: Any,
+    row: Any,
+    rows: Any,
+    book: Any,
+    segments: Any,
+    controls: Any,
+    notices: Any,
+    filled: Any,
+    hosts_final: Any,
+    faults: Any,
+) -> Any:
+    """Dissect packets[row:rows]: (row it stopped at, why). `filled` counts rows of the three outputs."""
+    hosts, flows, near, counts = book.hosts, book.flows, book.near, book.counts
+    last_flow_frame, last_flow_time, state = flows.last_frame, flows.last_time, flows.state
+    sent, last_frame, last_time = hosts.packets, hosts.last_frame, hosts.last_time
+    n, n_controls, n_notices = int(filled[0]), int(filled[1]), int(filled[2])
+    most_hosts, most_flows = len(hosts.high), len(flows.host0)
+    why = DONE
+    while row < rows:
+        if n == len(segments.frame) or n_controls == len(controls.frame) or n_notices == len(notices.frame):
+            why = OUTPUT_FULL
+            break
+        if not hosts_final and int(counts[HOSTS]) + HOSTS_AT_ONCE > most_hosts:
+            why = HOSTS_FULL
+            break
+        if int(counts[FLOWS]) - int(counts[SPARE]) >= most_flows:
+            why = FLOWS_FULL
+            break
+        start, stop = int(packets.start[row]), int(packets.stop[row])
+        end = start + int(packets.wire[row])
+        frame, time = int(packets.frame[row]), int(packets.time[row])
+        kind, at = find_ip(memory, start, stop, int(packets.link[row]))
+        row += 1
+        if kind <= 0:
+            if kind == UNKNOWN:
+                note(faults, Fault.UNKNOWN_LINK_TYPE, frame)
+            elif kind == CUT:
+                note_short(faults, stop, end, frame)
+            continue
+        header = ipv4(memory, at, stop, end) if kind == IPV4 else ipv6(memory, at, stop, end)
+        look, protocol, at, size, piece, high, low, to_high, to_low = header
+        if look != FINE:
+            if look == SHORT:
+                note_short(faults, stop, end, frame)
+            else:
+                note(faults, Fault.FRAME_MALFORMED, frame)
+            continue
+        if at + size > end:
+            note(faults, Fault.FRAME_MALFORMED, frame)
+        stop = min(stop, at + size)
+
+        sport, dport, seq, ack, flags, head = 0, 0, 0, 0, -1, 8
+        if protocol not in (TCP, UDP):
+            source = note_sender(hosts, book.host_slots, counts, faults, high, low, frame, time)
+            if source >= 0 and piece == WHOLE and protocol in (ICMP, ICMPV6):
+                found = read_unreachable(memory, at, stop, size, protocol)
+                if found[0] >= 0:
+                    n_notices += tell_notice(
+                        book, faults, notices, n_notices, frame, time, source, to_high, to_low, found
+                    )
+            continue
+        if piece != WHOLE:
+            note(faults, Fault.FRAGMENT_INCOMPLETE, frame)
+        if piece == LATER:
+            note_sender(hosts, book.host_slots, counts, faults, high, low, frame, time)
+            continue
+        if protocol == TCP:
+            look, sport, dport, seq, ack, flags, head = read_tcp(memory, at, stop, size)
+            size -= head
+        else:
+            look, sport, dport, size = read_udp(memory, at, stop, size, piece)
+        if look != FINE:
+            note(faults, Fault.FRAME_TRUNCATED if look == SHORT else Fault.FRAME_MALFORMED, frame)
+            if look != LONG:
+                note_sender(hosts, book.host_slots, counts, faults, high, low, frame, time)
+                continue
+
+        ends = (protocol << 32) | (sport << 16) | dport
+        entry = near_entry(low, to_low, ends)
+        opening = flags >= 0 and flags & (SYN | ACK) == SYN
+        if (
+            not opening
+            and int(near[entry + 5]) > 0
+            and int(near[entry + 1]) == low
+            and int(near[entry + 3]) == to_low
+            and int(near[entry + 4]) == ends
+            and int(near[entry]) == high
+            and int(near[entry + 2]) == to_high
+        ):
+            flow, side, source = int(near[entry + 5]) - 1, int(near[entry + 6]), int(near[entry + 7])
+        else:
+            source = host_row(hosts, book.host_slots, counts, high, low)
+            target = host_row(hosts, book.host_slots, counts, to_high, to_low)
+            if source < 0 or target < 0:
+                note(faults, Fault.HOSTS_FULL, frame)
+                continue
+            flow, side = flow_row(book, source, target, sport, dport, protocol, flags, seq, ack)
+            if opening:  # it may be a new row, which the other direction's entry does not know
+                near[near_entry(to_low, low, (protocol << 32) | (dport << 16) | sport) + 5] = 0
+            near[entry], near[entry + 1], near[entry + 2], near[entry + 3] = high, low, to_high, to_low
+            near[entry + 4], near[entry + 5], near[entry + 6], near[entry + 7] = ends, flow + 1, side, source
+            if int(flows.first_frame[flow]) == 0:
+                flows.first_frame[flow] = frame
+                flows.first_time[flow] = time
+            if int(sent[source]) == 0:
+                hosts.first_frame[source] = frame
+                hosts.first_time[source] = time
+        sent[source] += 1
+        last_frame[source] = frame
+        last_time[source] = time
+        last_flow_frame[flow] = frame
+        last_flow_time[flow] = time
+        if size > 0:
+            state[flow] |= PAYLOAD_SEEN << side
+        if flags > 0 and flags & (SYN | FIN | RST):
+            state[flow] |= life_bits(flags, side)
+            controls.frame[n_controls] = frame
+            controls.time[n_controls] = time
+            controls.flow[n_controls] = flow
+            controls.side[n_controls] = side
+            controls.flags[n_controls] = flags
+            n_controls += 1
+        at = min(at + head, stop)
+        kept = min(size, stop - at)
+        if kept < size and piece == WHOLE:
+            note(faults, Fault.FRAME_TRUNCATED, frame)
+        segments.frame[n] = frame
+        segments.time[n] = time
+        segments.flow[n] = flow
+        segments.side[n] = side
+        segments.flags[n] = flags
+        segments.seq[n] = seq
+        segments.ack[n] = ack
+        segments.start[n] = at
+        segments.kept[n] = kept
+        segments.size[n] = size
+        n += 1
+    filled[0], filled[1], filled[2] = n, n_controls, n_notices
+    return row, why
+
+
+@kernel
+def note_short(faults: Any, stop: Any, end: Any, frame: Any) -> None:
+    """A header does not fit in what was captured: cut by the snaplen, or never longer."""
+    if stop < end:
+        note(faults, Fault.FRAME_TRUNCATED, frame)
+    else:
+        note(faults, Fault.FRAME_MALFORMED, frame)
+
+
+@kernel
+def note_sender(
+    hosts: Any, slots: Any, counts: Any, faults: Any, high: Any, low: Any, frame: Any, time: Any
+) -> Any:
+    """Count a packet for the host that sent it: its row, -1 where there is no room."""
+    row = host_row(hosts, slots, counts, high, low)
+    if row < 0:
+        note(faults, Fault.HOSTS_FULL, frame)
+        return -1
+    if int(hosts.packets[row]) == 0:
+        hosts.first_frame[row] = frame
+        hosts.first_time[row] = time
+    hosts.packets[row] += 1
+    hosts.last_frame[row] = frame
+    hosts.last_time[row] = time
+    return row
+
+
+@kernel
+def tell_notice(
+    book: Any,
+    faults: Any,
+    notices: Any,
+    row: Any,
+    frame: Any,
+    time: Any,
+    source: Any,
+    to_high: Any,
+    to_low: Any,
+    found: Any,
+) -> Any:
+    """Write a row of `Notices`; how many were written, 0 where the hosts have no room."""
+    code, quoted, port, high, low = found
+    target = host_row(book.hosts, book.host_slots, book.counts, to_high, to_low)
+    about = host_row(book.hosts, book.host_slots, book.counts, high, low)
+    if target < 0 or about < 0:
+        note(faults, Fault.HOSTS_FULL, frame)
+        return 0
+    notices.frame[row] = frame
+    notices.time[row] = time
+    notices.source[row] = source
+    notices.target[row] = target
+    notices.kind[row] = code
+    notices.host[row] = about
+    notices.port[row] = port
+    notices.transport[row] = quoted
+    return 1
+
+
+@kernel
+def life_bits(flags: Any, side: Any) -> Any:
+    """What a segment with SYN, FIN or RST adds to the state of its flow."""
+    bits = 0
+    if flags & SYN:
+        bits |= ANSWER_SEEN if flags & ACK else SYN_SEEN
+    if flags & FIN:
+        bits |= FIN_SEEN << side
+    if flags & RST:
+        bits |= RST_SEEN
+    return bits
