@@ -8,6 +8,10 @@ written in one go while its message is in the cache, and a column is a strided v
 go behind, as many as there are; when the room is used up the kernel stops before the message it
 could not hold, the room is doubled and it goes on there.
 
+A word is loaded in one piece, from a view of the memory that has a word at every byte, which is
+twice as fast as four bytes, each with its own bounds check (LOOKUP replies with all 36 columns:
+0.10 against 0.25 us a message).
+
 It agrees with `scalar.decode_one` on every input, in both modes of the kernels.
 
 Never: reads outside [start, stop) of a message; recurses on what the wire says; raises on it.
@@ -19,6 +23,7 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analyzer.faults import Fault
 from analyzer.index import Ints
@@ -51,6 +56,8 @@ from analyzer.schema.rows import Columns, collect
 from analyzer.schema.xdr import Type
 from analyzer.tables import Bytes
 
+Words = NDArray[np.uint32]
+
 SHORT, LIMIT, DEPTH = int(Fault.XDR_SHORT), int(Fault.XDR_LIMIT), int(Fault.XDR_DEPTH)
 BOOL, PADDING, TRAILING = int(Fault.XDR_BOOL), int(Fault.XDR_PADDING), int(Fault.XDR_TRAILING)
 
@@ -72,8 +79,9 @@ class Decoder:
 
         Without `sizes` every message is taken as whole, but bulk data may still end early.
         """
-        starts, stops = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(stops, np.int64)
-        known = np.full(len(starts), -1, np.int64) if sizes is None else np.ascontiguousarray(sizes, np.int64)
+        memory, words = views(memory)
+        starts, stops = np.array(starts, np.int64), np.array(stops, np.int64)
+        known = np.full(len(starts), -1, np.int64) if sizes is None else np.array(sizes, np.int64)
         faults, ends = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
         base = len(starts) * self._width
         capacity = max(64, 2 * len(starts)) if self._child_width else 0
@@ -83,12 +91,22 @@ class Decoder:
         done = 0
         while True:
             done = self._follow(
-                self._plan.code, memory, starts, stops, known, store, shape, stack, faults, ends, done
+                self._plan.code, memory, words, starts, stops, known, store, shape, stack, faults, ends, done
             )
             if done == len(starts):
                 break
             store = _doubled(store, shape)
         return collect(self._plan, store, len(starts), int(shape[USED]), faults, ends)
+
+
+def views(memory: Bytes) -> tuple[Bytes, Words]:
+    """The memory and the words in it, one at every byte, in the one form the kernel is compiled for:
+    read-only, and neither aligned nor contiguous, as NumPy takes fewer than two words to be."""
+    if len(memory) < 5:
+        memory = np.concatenate([memory, np.zeros(5 - len(memory), np.uint8)])
+    memory = memory.view()
+    memory.flags.writeable = False
+    return memory, np.ndarray(len(memory) - 3, np.dtype("<u4"), memory, strides=(1,))
 
 
 def _doubled(store: Ints, shape: Ints) -> Ints:
@@ -101,26 +119,22 @@ def _doubled(store: Ints, shape: Ints) -> Ints:
 
 
 @kernel
-def word(memory: Any, at: Any) -> Any:
-    """The unsigned word at `at`."""
-    return (
-        (int(memory[at]) << 24)
-        | (int(memory[at + 1]) << 16)
-        | (int(memory[at + 2]) << 8)
-        | int(memory[at + 3])
-    )
+def word(words: Any, at: Any) -> Any:
+    """The unsigned word at byte `at`; `words` is little-endian, as loads are."""
+    w = int(words[at])
+    return ((w & 0xFF) << 24) | ((w & 0xFF00) << 8) | ((w >> 8) & 0xFF00) | (w >> 24)
 
 
 @kernel
-def signed_word(memory: Any, at: Any) -> Any:
-    """The signed word at `at`."""
-    return (word(memory, at) ^ 0x80000000) - 0x80000000
+def signed_word(words: Any, at: Any) -> Any:
+    """The signed word at byte `at`."""
+    return (word(words, at) ^ 0x80000000) - 0x80000000
 
 
 @kernel
-def hyper(memory: Any, at: Any) -> Any:
-    """The signed hyper at `at`: an unsigned one has the same 64 bits."""
-    return signed_word(memory, at) * 4294967296 + word(memory, at + 4)
+def hyper(words: Any, at: Any) -> Any:
+    """The signed hyper at byte `at`: an unsigned one has the same 64 bits."""
+    return signed_word(words, at) * 4294967296 + word(words, at + 4)
 
 
 @kernel
@@ -136,6 +150,7 @@ def is_padded(memory: Any, at: Any, size: Any) -> Any:
 def follow(
     code: Any,
     memory: Any,
+    words: Any,
     starts: Any,
     stops: Any,
     sizes: Any,
@@ -175,7 +190,7 @@ def follow(
             if op == WORDS:
                 fit = min(c, (stop - at) >> 2)
                 for k in range(fit):
-                    store[base + a + k] = word(memory, at)
+                    store[base + a + k] = word(words, at)
                     at += 4
                 valid |= ((1 << fit) - 1) << b
                 if fit < c:
@@ -184,7 +199,7 @@ def follow(
             elif op == HYPERS:
                 fit = min(c, (stop - at) >> 3)
                 for k in range(fit):
-                    store[base + a + k] = hyper(memory, at)
+                    store[base + a + k] = hyper(words, at)
                     at += 8
                 valid |= ((1 << fit) - 1) << b
                 if fit < c:
@@ -194,7 +209,7 @@ def follow(
                 if at + 4 > stop:
                     hard = SHORT
                     break
-                n = word(memory, at)
+                n = word(words, at)
                 if n > (c if op == SPAN else a):
                     hard = LIMIT
                     break
@@ -218,7 +233,7 @@ def follow(
                 if at + 4 > stop:
                     hard = SHORT
                     break
-                n = word(memory, at)
+                n = word(words, at)
                 at += 4
                 if n == 0:
                     pc = a
@@ -228,7 +243,7 @@ def follow(
                 if at + 4 > stop:
                     hard = SHORT
                     break
-                n = word(memory, at)
+                n = word(words, at)
                 at += 4
                 if a >= 0:
                     store[base + a] = n
@@ -246,7 +261,7 @@ def follow(
                 if at + 4 > stop:
                     hard = SHORT
                     break
-                n = word(memory, at)
+                n = word(words, at)
                 at += 4
                 store[base + a] = 1 if n != 0 else 0
                 valid |= 1 << b
@@ -256,7 +271,7 @@ def follow(
                 if at + 4 > stop:
                     hard = SHORT
                     break
-                store[base + a] = signed_word(memory, at)
+                store[base + a] = signed_word(words, at)
                 valid |= 1 << b
                 at += 4
             elif op == FIXED:
@@ -274,7 +289,7 @@ def follow(
                 if at + 4 > stop:
                     hard = SHORT
                     break
-                n = word(memory, at)
+                n = word(words, at)
                 if n > c:
                     hard = LIMIT
                     break
@@ -298,7 +313,7 @@ def follow(
                     break
                 wide = at + 8 <= stop
                 if a >= 0:
-                    store[base + a] = hyper(memory, at) if wide else signed_word(memory, at)
+                    store[base + a] = hyper(words, at) if wide else signed_word(words, at)
                     valid |= 1 << b
                 at += 8 if wide else 4
             elif op == IF_LEFT:
@@ -310,7 +325,7 @@ def follow(
                 if at + 4 > stop:
                     hard = SHORT
                     break
-                n = word(memory, at)
+                n = word(words, at)
                 if n > b:
                     hard = LIMIT
                     break
@@ -322,7 +337,7 @@ def follow(
                     if at + 4 > stop:
                         hard = SHORT
                         break
-                    n = word(memory, at)
+                    n = word(words, at)
                     if n > 1 and fault < 0:
                         fault = BOOL
                     if n != 0 and left == 0:

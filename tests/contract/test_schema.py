@@ -108,7 +108,7 @@ def test_a_projection_says_the_same_of_what_is_wanted(body: Type) -> None:
 
 
 @EVERY
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_random_messages_cut_anywhere(body: Type, data: st.DataObject) -> None:
     whole = data.draw(st.lists(messages(body), min_size=1, max_size=4))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from analyzer.faults import Fault
-from analyzer.schema.batch import Decoder, hyper, is_padded, signed_word, word
+from analyzer.kernels import compiled as compiled_kernel
+from analyzer.schema.batch import Decoder, follow, hyper, is_padded, signed_word, views, word
 from analyzer.schema.plan import MOST_COLUMNS
 from analyzer.schema.xdr import MOST_ENTRIES, U32, Field, List, Rest, Struct, Text
 from tests.agreement import assert_agree, laid_out, run
@@ -27,14 +28,15 @@ def test_everything_agrees(compiled: bool) -> None:
     [(0, 0xFF010203, -0xFEFDFD), (4, 0x7FFFFFFF, 0x7FFFFFFF), (8, 0x80000000, -0x80000000)],
 )
 def test_words(at: int, unsigned: int, signed: int) -> None:
-    memory = np.frombuffer(bytes.fromhex("ff0102037fffffff80000000"), np.uint8)
-    assert word(memory, at) == unsigned
-    assert signed_word(memory, at) == signed
+    _, words = views(np.frombuffer(bytes.fromhex("ff0102037fffffff80000000"), np.uint8))
+    assert word(words, at) == unsigned
+    assert signed_word(words, at) == signed
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, 2**63 - 1, -(2**63), 2**32, -(2**32), 0x80000000])
 def test_hypers(value: int) -> None:
-    assert hyper(np.frombuffer(struct.pack(">q", value), np.uint8), 0) == value
+    _, words = views(np.frombuffer(b"!" + struct.pack(">q", value), np.uint8))
+    assert hyper(words, 1) == value
 
 
 def test_padding() -> None:
@@ -42,6 +44,31 @@ def test_padding() -> None:
     assert is_padded(memory, 0, 3)
     assert not is_padded(memory, 4, 3)
     assert is_padded(memory, 4, 4)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 9])
+@pytest.mark.parametrize("writeable", [False, True])
+def test_every_memory_has_one_form(size: int, writeable: bool) -> None:
+    """A second form would be a second compilation, seconds long, in the middle of a run."""
+    given = np.arange(size, dtype=np.uint8)
+    given.flags.writeable = writeable
+    memory, words = views(given)
+    assert memory[:size].tolist() == given.tolist()
+    assert len(words) == len(memory) - 3
+    assert given.flags.writeable is writeable
+    forms = [memory.flags.writeable, words.flags.writeable, words.flags.aligned, words.flags.contiguous]
+    assert forms == [False] * 4
+
+
+def test_the_kernel_is_compiled_once() -> None:
+    decoder = Decoder(WORD, None, compiled=True)
+    for size in (0, 3, 4, 8, 100):
+        for memory in (np.zeros(size, np.uint8), np.frombuffer(bytes(size), np.uint8)):
+            starts = np.broadcast_to(np.int64(0), (3,))
+            decoder.decode(memory, starts, starts + size, starts[::2].repeat(2)[:3])
+            decoder.decode(memory[1:], starts[:1], starts[:1])
+    signatures: list[object] = getattr(compiled_kernel(follow), "signatures")  # noqa: B009 (numba's own)
+    assert len(signatures) == 1
 
 
 @MODES
