@@ -67,7 +67,9 @@ def _compile(function: FunctionType) -> Any:
     twin.__qualname__ = function.__qualname__
     twin.__module__ = function.__module__
     twin.__doc__ = function.__doc__
-    return numba.njit(boundscheck=True, cache=cache_directory() is not None, nogil=True)(twin)
+    return numba.njit(
+        boundscheck=True, cache=cache_directory() is not None, nogil=True, _nrt=False
+    )(twin)
 
 
 def _numba() -> Any:
