@@ -30,7 +30,7 @@ from analyzer.protocols import HEAD_ONLY, procedure_label
 from analyzer.records.decode import Batch, Records
 from analyzer.records.events import Control, Event, Hole, Repeat, Unreachable
 from analyzer.sessions.world import Sessions
-from analyzer.tables import Controls, Messages, Notices, Packets, Segments, new_table
+from analyzer.tables import Bytes, Controls, Messages, Notices, Packets, Segments, new_table
 
 ARENA = 24 << 20
 BLOCK = 4 << 20
@@ -42,6 +42,10 @@ CONTROL_ROWS = 1 << 14
 ALWAYS_PLAIN = 1 << 20
 PLAIN_WHEN_COLD = 8 << 20
 PACKED = 8  # a compressed capture is taken for this many times its size
+
+
+Tap = Callable[[Bytes, Messages, int, "Engine"], None]
+"""Called with memory, messages, their number and the engine, before the block is overwritten."""
 
 
 @dataclass(slots=True)
@@ -108,7 +112,7 @@ class Engine:
         self.sessions = Sessions(self.records.handles, policy)
         self.sessions.connections.acked = self.assembler.acked
         self.frames = 0
-        self.taps: list[Callable[[np.ndarray, Messages, int, Engine], None]] = []  # type: ignore[type-arg]
+        self.taps: list[Tap] = []
 
     def feed(self, rows: int) -> None:
         """Take in the first `rows` packets of `self.packets`."""
@@ -223,7 +227,7 @@ def analyze(
     compiled: bool | None = None,
     on_compile: Callable[[], None] | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
-    taps: Sequence[Callable[[np.ndarray, Messages, int, Engine], None]] = (),  # type: ignore[type-arg]
+    taps: Sequence[Tap] = (),
 ) -> Analysis:
     """Analyse captures as one, in time order.
 

@@ -203,3 +203,8 @@ def grown(table: T, capacity: int) -> T:
     for old, new in zip(table, bigger, strict=True):
         new[: len(old)] = old
     return bigger
+
+
+def first_rows(table: T, count: int) -> T:
+    """The first `count` rows of a table, as views."""
+    return type(table)(*(column[:count] for column in table))

@@ -22,15 +22,17 @@ from analyzer.findings.rule import (
     POSSIBLE,
     PROBABLE,
     SECOND,
+    About,
     Case,
     Confidence,
     file_name,
+    of_wait,
     rule,
     seconds,
 )
 from analyzer.protocols.nlm import NLM
 from analyzer.sessions.connections import Connection
-from analyzer.sessions.ledger import Free, Offer, Place, Wait
+from analyzer.sessions.model import End, Free, Offer, Place, Wait
 from analyzer.sessions.reboots import Lookup
 from analyzer.sessions.world import Sessions
 
@@ -42,19 +44,6 @@ CONNECT_TIME = 3 * SECOND  # two SYN retries
 START_GATE = 35 * SECOND  # a waiter older than the capture shows itself by its poll
 POLLS = 3  # one or two waits ended by a poll may be coincidence
 NFS_PORT = 2049
-
-
-def _wait_fields(s: Sessions, wait: Wait) -> dict[str, object]:
-    export = s.handles.export(wait.file.fh)
-    return {
-        "server": wait.file.server,
-        "client": wait.client,
-        "file": wait.file,
-        "path": s.handles.path(wait.file.fh),
-        "export": export.path if export else None,
-        "owner": wait.owner,
-        "range": (wait.start, wait.end),
-    }
 
 
 def attempts(s: Sessions, wait: Wait, since: int) -> tuple[list[Lookup], list[Connection]]:
@@ -71,16 +60,17 @@ def grant_callback_unreachable(s: Sessions) -> Iterator[Case]:
     """The server cannot open the way back to a waiting client.
 
     ## What it is
-    While a client waits for a lock the server looks up the port of the client's lockd and gets none, or connects
-    to it and gets no answer.
+    While a client waits for a lock the server looks up the port of the client's lockd and gets none, or
+    connects to it and gets no answer.
 
     ## Why it matters
-    The waiter learns of its lock only by its own poll, up to 30 s late, or never; meanwhile the server holds the
-    lock for it and refuses everybody else.
+    The waiter learns of its lock only by its own poll, up to 30 s late, or never; meanwhile the server
+    holds the lock for it and refuses everybody else.
 
     ## What to do
-    Open the path from server to client: fix the client's ports (`[lockd] port=` and `udp-port=` in /etc/nfs.conf)
-    and allow them and port 111 in its firewall; check from the server with `rpcinfo -p CLIENT`.
+    Open the path from server to client: fix the client's ports (`[lockd] port=` and `udp-port=` in
+    /etc/nfs.conf) and allow them and port 111 in its firewall; check from the server with `rpcinfo -p
+    CLIENT`.
 
     If the client is the only user of the files, `local_lock=all` does without the server.
 
@@ -126,21 +116,23 @@ def grant_callback_unreachable(s: Sessions) -> Iterator[Case]:
             *(c.refused[0] for c in refused if c.refused),
             *(u.frame for u in notices),
         ]
-        got = f"; it got the lock by polling in frame {wait.ended.frame}" if _by_poll(wait) else ""
+        got = f"; it got the lock by polling in frame {end.frame}" if (end := _polled(wait)) else ""
         yield Case(
-            f"{s.hosts.address(wait.file.server)} cannot call back {s.hosts.address(wait.client)}, which waits for "
+            f"{s.hosts.address(wait.file.server)} cannot call back {s.hosts.address(wait.client)}, which "
+            f"waits for "
             f"{file_name(s, wait.file)}: {step}{got}",
             frames,
             wait.since,
             Place(max(frames), wait.ended.time if wait.ended else s.end),
             confidence=DEFINITE if unlisted or refused or notices else PROBABLE,
             subject=wait,
-            **_wait_fields(s, wait),  # type: ignore[arg-type]
+            **of_wait(s, wait),
         )
 
 
-def _by_poll(wait: Wait) -> bool:
-    return wait.ended is not None and wait.ended.reason == "poll"
+def _polled(wait: Wait) -> End | None:
+    """How a wait ended, if that was by its own poll."""
+    return wait.ended if wait.ended is not None and wait.ended.reason == "poll" else None
 
 
 @rule("grant-callback-unanswered", HIGH)
@@ -154,8 +146,8 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
     The waiter sleeps on until its own poll, or for ever; the server holds the lock for it.
 
     ## What to do
-    On the client see whether lockd is alive and reachable from the server: `rpcinfo -t CLIENT nlockmgr 4`; open
-    its port in the firewall (`[lockd] port=` in /etc/nfs.conf).
+    On the client see whether lockd is alive and reachable from the server: `rpcinfo -t CLIENT nlockmgr
+    4`; open its port in the firewall (`[lockd] port=` in /etc/nfs.conf).
 
     ## Evidence
     The GRANTED, its TCP retransmissions, the waiting LOCK.
@@ -181,9 +173,10 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
         denied = [pair for pair in (offer.lock.denials if offer.lock else ()) if pair[1].time > call.time]
         frames += [frame for refusal, _ in denied for frame in refusal.frames]
         tail = f"; {len(denied)} requests of others were refused meanwhile" if denied else ""
-        tail += f"; the waiter got the lock by polling in frame {wait.ended.frame}" if _by_poll(wait) else ""
+        tail += f"; the waiter polled it in frame {end.frame}" if (end := _polled(wait)) else ""
         yield Case(
-            f"the GRANTED callback of {s.hosts.address(operation.requester)} to {s.hosts.address(operation.responder)} "
+            f"the GRANTED callback of {s.hosts.address(operation.requester)} to "
+            f"{s.hosts.address(operation.responder)} "
             f"for {file_name(s, wait.file)} has no answer for {seconds(elapsed)}"
             f"{', not even a TCP acknowledgement' if unacked else ''}{tail}",
             frames,
@@ -192,7 +185,7 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
             confidence=PROBABLE,
             demote=0 if s.whole(call.flow, call.time, s.end) else 1,
             subject=wait,
-            **_wait_fields(s, wait),  # type: ignore[arg-type]
+            **of_wait(s, wait),
         )
 
 
@@ -201,15 +194,15 @@ def grant_callback_missing(s: Sessions) -> Iterator[Case]:
     """A lock came free and nobody told the waiter.
 
     ## What it is
-    The last conflicting lock was released and the server did not even try to call the waiter back: no GRANTED, no
-    look-up of its port, no connection, for 10 seconds.
+    The last conflicting lock was released and the server did not even try to call the waiter back: no
+    GRANTED, no look-up of its port, no connection, for 10 seconds.
 
     ## Why it matters
     Waiters that poll get the lock up to 30 s late, others never.
 
     ## What to do
-    This is the server's doing. Linux 6.12 (Debian 13) answers BLOCKED without queueing the request: use another
-    kernel on the server.
+    This is the server's doing. Linux 6.12 (Debian 13) answers BLOCKED without queueing the request: use
+    another kernel on the server.
 
     ## Evidence
     The waiting LOCK, the release, the poll or whatever shows that the range was free.
@@ -222,12 +215,13 @@ def grant_callback_missing(s: Sessions) -> Iterator[Case]:
         for free in wait.frees:
             lookups, connections = attempts(s, wait, free.place.time - SECOND)
             late = [o for o in wait.offers if o.operation.call.time >= free.place.time - SECOND]
-            shown = _missed(s, free)
+            shown = _missed(free)
             if late or lookups or connections or free.by is None or shown is None:
                 continue
             yield Case(
                 f"{file_name(s, wait.file)} came free in frame {free.place.frame} while "
-                f"{s.hosts.address(wait.client)} waited for it, and the server did not even try to call back; "
+                f"{s.hosts.address(wait.client)} waited for it, and the server did not even try to call "
+                f"back; "
                 f"{shown[0]}",
                 [
                     *wait.request.frames,
@@ -241,12 +235,12 @@ def grant_callback_missing(s: Sessions) -> Iterator[Case]:
                 demote=0 if s.whole(wait.request.call.flow, wait.since.time, s.end) else 1,
                 subject=wait,
                 group=None if wait.file.server in called else "calls nobody back",
-                **_wait_fields(s, wait),  # type: ignore[arg-type]
+                **of_wait(s, wait),
             )
             break
 
 
-def _missed(s: Sessions, free: Free) -> tuple[str, Confidence] | None:
+def _missed(free: Free) -> tuple[str, Confidence] | None:
     """Whether a stretch without a callback was long enough, and what shows that one was due."""
     stretch = free.end.time - free.place.time
     if stretch < CALLBACK_WINDOW:
@@ -275,8 +269,8 @@ def grant_delivered_by_poll(s: Sessions) -> Iterator[Case]:
     Every contended lock costs up to a poll period, 30 s on Linux.
 
     ## What to do
-    Open the callback path from server to client: fix lockd's ports on the client (/etc/nfs.conf) and allow them in
-    its firewall; check with `rpcinfo -p CLIENT` from the server.
+    Open the callback path from server to client: fix lockd's ports on the client (/etc/nfs.conf) and
+    allow them in its firewall; check with `rpcinfo -p CLIENT` from the server.
 
     ## Evidence
     The waits with the polls that ended them.
@@ -289,12 +283,13 @@ def grant_delivered_by_poll(s: Sessions) -> Iterator[Case]:
         if wait.ended is not None and wait.ended.reason in ("poll", "callback"):
             by_pair.setdefault((wait.file.server, wait.client), []).append(wait)
     for (server, client), waits in by_pair.items():
-        polled = [wait for wait in waits if _by_poll(wait) and not wait.offers]
+        polled = [wait for wait in waits if _polled(wait) and not wait.offers]
         if len(polled) < POLLS or len(polled) < len(waits):
             continue
         times = sorted(wait.ended.time - wait.since.time for wait in polled if wait.ended)
         yield Case(
-            f"{len(polled)} of {len(waits)} waits of {s.hosts.address(client)} ended by its own poll and none by a "
+            f"{len(polled)} of {len(waits)} waits of {s.hosts.address(client)} ended by its own poll and "
+            f"none by a "
             f"callback; median wait {seconds(times[len(times) // 2])}",
             [frame for wait in polled for frame in (wait.since.frame, wait.ended.frame if wait.ended else 0)],
             polled[0].since,
@@ -305,22 +300,18 @@ def grant_delivered_by_poll(s: Sessions) -> Iterator[Case]:
         )
 
 
-def _victim(s: Sessions, offer: Offer) -> dict[str, object]:
+def _victim(s: Sessions, offer: Offer) -> About:
     """Whom a suspicious GRANTED is about: `client` is the one called, `peer` the caller."""
     operation = offer.operation
-    servers = {server for client, server, _ in s.nlm_versions if client == operation.responder}
-    own = operation.requester in servers
-    server = operation.requester if own or len(servers) != 1 else servers.pop()
-    if offer.wait is not None:
-        server = offer.wait.file.server
-    fields: dict[str, object] = {
-        "server": server,
-        "client": operation.responder,
-        "peer": operation.requester,
-    }
     if offer.wait is not None and "fh" not in offer.differs:
-        fields |= {k: v for k, v in _wait_fields(s, offer.wait).items() if k not in ("server", "client")}
-    return fields
+        about = of_wait(s, offer.wait)
+    else:
+        servers = {server for client, server, _ in s.nlm_versions if client == operation.responder}
+        own = operation.requester in servers or len(servers) != 1
+        about = About(server=operation.requester if own else servers.pop())
+    about["client"] = operation.responder
+    about["peer"] = operation.requester
+    return about
 
 
 def _complete(s: Sessions, client: int) -> bool:
@@ -363,13 +354,14 @@ def grant_unsolicited(s: Sessions) -> Iterator[Case]:
             operation.status if operation.status is not None else -1, "not answered"
         )
         yield Case(
-            f"{s.hosts.address(sender)}, {who}, sent {s.hosts.address(client)} a GRANTED for a lock it does not wait "
+            f"{s.hosts.address(sender)}, {who}, sent {s.hosts.address(client)} a GRANTED for a lock it "
+            f"does not wait "
             f"for; it was {answered}",
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             confidence=DEFINITE if complete else POSSIBLE,
             severity=MEDIUM if is_server else HIGH,
-            **_victim(s, offer),  # type: ignore[arg-type]
+            **_victim(s, offer),
         )
 
 
@@ -397,12 +389,13 @@ def grant_mismatch(s: Sessions) -> Iterator[Case]:
             continue
         operation, request = offer.operation, offer.wait.request
         yield Case(
-            f"the GRANTED of {s.hosts.address(operation.requester)} to {s.hosts.address(operation.responder)} for "
+            f"the GRANTED of {s.hosts.address(operation.requester)} to "
+            f"{s.hosts.address(operation.responder)} for "
             f"{file_name(s, offer.wait.file)} differs from the waiting LOCK in {', '.join(offer.differs)}",
             operation.frames + request.frames,
             Place(operation.call.frame, operation.call.time),
             severity=MEDIUM if offer.differs == ("oh",) else HIGH,
-            **_victim(s, offer),  # type: ignore[arg-type]
+            **_victim(s, offer),
         )
 
 
@@ -417,7 +410,8 @@ def grant_wrong_destination(s: Sessions) -> Iterator[Case]:
     Linux clients refuse such a callback, and the waiter goes on sleeping; or it is a forgery.
 
     ## What to do
-    Use one address per client and server; make names resolve to it on both sides (`uname -n`, DNS, /etc/hosts).
+    Use one address per client and server; make names resolve to it on both sides (`uname -n`, DNS,
+    /etc/hosts).
 
     ## Evidence
     The waiting LOCK, the callback, both addresses.
@@ -435,7 +429,7 @@ def grant_wrong_destination(s: Sessions) -> Iterator[Case]:
             f"{s.hosts.address(operation.requester)}",
             operation.frames + offer.wait.request.frames,
             Place(operation.call.frame, operation.call.time),
-            **_victim(s, offer),  # type: ignore[arg-type]
+            **_victim(s, offer),
         )
 
 
@@ -509,7 +503,8 @@ def async_result_orphan(s: Sessions) -> Iterator[Case]:
         if call.time - s.start < START_GATE:
             continue
         yield Case(
-            f"{s.hosts.address(call.src)} sent {s.hosts.address(call.dst)} a result for no request that was seen",
+            f"{s.hosts.address(call.src)} sent {s.hosts.address(call.dst)} a result for no request that "
+            f"was seen",
             [call.frame],
             Place(call.frame, call.time),
             confidence=POSSIBLE,

@@ -24,11 +24,12 @@ from analyzer.findings.rule import (
     file_name,
     mode,
     of_lock,
+    of_operation,
     rule,
     seconds,
 )
 from analyzer.sessions import operations as op
-from analyzer.sessions.ledger import Lock, Overlap, Place, Wait
+from analyzer.sessions.model import Lock, Overlap, Place, Wait
 from analyzer.sessions.mounts import FAR, Goodbye, Mount
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
@@ -63,7 +64,7 @@ def goodbye_of(s: Sessions, lock: Lock) -> tuple[Mount, Goodbye] | None:
     return mount, last
 
 
-def unlock_pending(s: Sessions, lock: Lock) -> Operation | None:
+def unlock_pending(lock: Lock) -> Operation | None:
     """The UNLOCK of a lock that stands, sent but never answered."""
     unlock = lock.unlock
     return unlock if unlock is not None and not unlock.answers and unlock.failure is None else None
@@ -84,7 +85,7 @@ def sent_frames(s: Sessions, operation: Operation) -> list[int]:
     return operation.frames + [repeat.frame for repeat in repeats]
 
 
-def waiting_behind(s: Sessions, lock: Lock) -> list[Wait]:
+def waiting_behind(lock: Lock) -> list[Wait]:
     """Open waits that this lock stands in the way of."""
     return [
         wait
@@ -117,17 +118,18 @@ def lock_open_at_capture_end(s: Sessions) -> Iterator[Case]:
     """
     for lock in held_at_end(s):
         frame, time = s.hosts.last_seen(lock.client)
-        waits = waiting_behind(s, lock)
+        waits = waiting_behind(lock)
         behind = f"; {len(waits)} waiting behind it" if waits else ""
         yield Case(
-            f"{s.hosts.address(lock.client)} holds an {mode(lock)} lock on {file_name(s, lock.file)} since frame "
+            f"{s.hosts.address(lock.client)} holds {mode(lock)} lock on {file_name(s, lock.file)} since "
+            f"frame "
             f"{lock.granted.frame} ({seconds(s.end - lock.granted.time)} up to the end); last heard of "
-            f"{seconds(max(0, s.end - time))} before the end{behind}".replace("an shared", "a shared"),
+            f"{seconds(max(0, s.end - time))} before the end{behind}",
             [*lock.frames, *(wait.since.frame for wait in waits), frame],
             lock.granted,
             Place(frame, max(time, lock.granted.time)),
             cause=lock,
-            **of_lock(s, lock),  # type: ignore[arg-type]
+            **of_lock(s, lock),
         )
 
 
@@ -144,9 +146,10 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
     for a lock that nobody uses.
 
     ## What to do
-    On the client look for a process that still holds the file (`cat /proc/locks`, `lsof`, `fuser -vm`) and stop
-    it. If the client has forgotten the lock, free it on the server: `echo PATH > /proc/fs/nfsd/unlock_filesystem`
-    or `echo SERVER-IP > /proc/fs/nfsd/unlock_ip`, or have the client say it rebooted with `sm-notify -f`.
+    On the client look for a process that still holds the file (`cat /proc/locks`, `lsof`, `fuser -vm`)
+    and stop it. If the client has forgotten the lock, free it on the server: `echo PATH >
+    /proc/fs/nfsd/unlock_filesystem` or `echo SERVER-IP > /proc/fs/nfsd/unlock_ip`, or have the client say
+    it rebooted with `sm-notify -f`.
 
     Freeing locks by hand is safe only when no client still works on the files.
 
@@ -162,7 +165,7 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
         if found is None:
             continue
         mount, goodbye = found
-        pending = unlock_pending(s, lock)
+        pending = unlock_pending(lock)
         lost = pending is not None and is_unacked(s, pending)
         first = next((g for g in mount.goodbyes if g.call.time > lock.granted.time), goodbye)
         watched = s.end - first.reply.time
@@ -177,11 +180,12 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
         frames = [*lock.frames, *(f for u in mount.umnts for f in (u.call.frame, u.frame))]
         if pending is not None:
             frames += sent_frames(s, pending)
-            unlock = f", its UNLOCK (frame {pending.call.frame}) was {'never acknowledged' if lost else 'not answered'}"
+            how = "never acknowledged" if lost else "not answered"
+            unlock = f", its UNLOCK (frame {pending.call.frame}) was {how}"
         frames += [frame for operation, _ in refused for frame in operation.frames]
         yield Case(
-            f"{s.hosts.address(lock.client)} unmounted {mount.path} (UMNT in frame {first.call.frame}) but its "
-            f"{mode(lock)} lock on {file_name(s, lock.file)} stands on the server{unlock}; watched for "
+            f"{s.hosts.address(lock.client)} unmounted {mount.path} (UMNT in frame {first.call.frame}), yet "
+            f"{mode(lock)} lock of it on {file_name(s, lock.file)} stands on the server{unlock}; watched for "
             f"{seconds(watched)} after the UMNT",
             frames,
             Place(first.call.frame, first.call.time),
@@ -191,7 +195,7 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
             cut_short=watched < UMNT_WINDOW and not lost and not refused,
             cause=pending,
             subject=lock,
-            **of_lock(s, lock),  # type: ignore[arg-type]
+            **of_lock(s, lock),
         )
 
 
@@ -217,7 +221,7 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
     An idle holder is legal. A capture on one of several paths does not see the others.
     """
     for lock in held_at_end(s):
-        waits = waiting_behind(s, lock)
+        waits = waiting_behind(lock)
         if not waits or (lock.believed is None and lock.refusal is None):
             continue
         frame, time = s.hosts.last_seen(lock.client)
@@ -229,11 +233,9 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
         polls = [poll for wait in waits for poll in wait.polls[-4:]]
         sure = bool(unreachable)
         yield Case(
-            f"{s.hosts.address(lock.client)} holds an exclusive lock on {file_name(s, lock.file)}".replace(
-                "an exclusive", "an exclusive" if lock.exclusive else "a shared"
-            )
-            + f" and has sent nothing for {seconds(silent)} up to the end; "
-            + f"{s.hosts.address(waits[0].client)} has been waiting behind it for {seconds(blocked)}",
+            f"{s.hosts.address(lock.client)} holds {mode(lock)} lock on {file_name(s, lock.file)}"
+            f" and has sent nothing for {seconds(silent)} up to the end; "
+            f"{s.hosts.address(waits[0].client)} has been waiting behind it for {seconds(blocked)}",
             [
                 *lock.frames,
                 frame,
@@ -246,7 +248,7 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
             confidence=PROBABLE if sure else POSSIBLE,
             severity=HIGH if sure or silent >= SILENCE else MEDIUM,
             subject=lock,
-            **of_lock(s, lock),  # type: ignore[arg-type]
+            **of_lock(s, lock),
         )
 
 
@@ -261,14 +263,15 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
     The server may still hold a lock that the client has given up.
 
     ## What to do
-    Check that lockd on the server answers and that nothing filters its port (`rpcinfo -p SERVER`); then free the
-    lock on the server if it is still there (`cat /proc/locks`).
+    Check that lockd on the server answers and that nothing filters its port (`rpcinfo -p SERVER`); then
+    free the lock on the server if it is still there (`cat /proc/locks`).
 
     ## Evidence
     Every copy of the UNLOCK and its TCP retransmissions; the lock it was for.
 
     ## When it is a false alarm
-    Linux repeats an UNLOCK for ever, at 10 to 60 s: a later copy may be answered after the end of the capture.
+    Linux repeats an UNLOCK for ever, at 10 to 60 s: a later copy may be answered after the end of the
+    capture.
     """
     for operation in s.ledger.unlocks:
         if operation.answers or operation.failure or operation.is_async or operation.file is None:
@@ -283,7 +286,8 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
         removed = operation.removed[0][2] if operation.removed else None
         how = "and TCP acknowledged none of its bytes" if unacked else "though TCP delivered it"
         yield Case(
-            f"the UNLOCK of {file_name(s, operation.file)} by {s.hosts.address(operation.requester)} has no answer for "
+            f"the UNLOCK of {file_name(s, operation.file)} by {s.hosts.address(operation.requester)} has "
+            f"no answer for "
             f"{seconds(elapsed)} up to the end, {how}",
             sent_frames(s, operation) + (removed.frames if removed else []),
             Place(operation.call.frame, operation.call.time),
@@ -291,20 +295,9 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
             confidence=PROBABLE,
             demote=0 if s.whole(operation.call.flow, operation.call.time, s.end) else 1,
             cut_short=not unacked and quiet < 6 * UNANSWERED,
-            server=operation.responder,
-            client=operation.requester,
-            file=operation.file,
-            path=s.handles.path(operation.file.fh),
-            export=_export(s, operation),
-            owner=operation.owner,
-            range=(operation.start, operation.end),
+            **of_operation(s, operation),
             subject=operation,
         )
-
-
-def _export(s: Sessions, operation: Operation) -> str | None:
-    export = s.handles.export(operation.fh)
-    return export.path if export else None
 
 
 def _overtaken_by_restart(s: Sessions, operation: Operation) -> bool:
@@ -334,21 +327,15 @@ def unlock_refused(s: Sessions) -> Iterator[Case]:
     for operation in s.ledger.unlocks:
         if operation.status in (None, op.GRANTED, op.DENIED_GRACE_PERIOD) or not operation.removed:
             continue
-        assert operation.file is not None
         stale = operation.status == op.STALE_FH
         yield Case(
-            f"{s.hosts.address(operation.responder)} answered the UNLOCK of {file_name(s, operation.file)} by "
+            f"{s.hosts.address(operation.responder)} answered the UNLOCK of {file_name(s, operation.file)} "
+            f"by "
             f"{s.hosts.address(operation.requester)} with status {operation.status}",
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             severity=INFO if stale else HIGH,
-            server=operation.responder,
-            client=operation.requester,
-            file=operation.file,
-            path=s.handles.path(operation.file.fh),
-            export=_export(s, operation),
-            owner=operation.owner,
-            range=(operation.start, operation.end),
+            **of_operation(s, operation),
         )
 
 
@@ -357,15 +344,15 @@ def lock_leaked_by_refused_grant(s: Sessions) -> Iterator[Case]:
     """The server gave a lock, the client refused it, and the server kept it.
 
     ## What it is
-    A GRANTED callback for a waiting request answered with DENIED, no UNLOCK or CANCEL of that owner afterwards,
-    and later requests of others refused because of that lock.
+    A GRANTED callback for a waiting request answered with DENIED, no UNLOCK or CANCEL of that owner
+    afterwards, and later requests of others refused because of that lock.
 
     ## Why it matters
     Nobody uses the lock and nobody can have it.
 
     ## What to do
-    Free the lock on the server (`echo PATH > /proc/fs/nfsd/unlock_filesystem`); run Linux 6.4 or newer on server
-    and client, which give a refused lock back.
+    Free the lock on the server (`echo PATH > /proc/fs/nfsd/unlock_filesystem`); run Linux 6.4 or newer on
+    server and client, which give a refused lock back.
 
     ## Evidence
     The GRANTED and its refusal, the later denials.
@@ -404,7 +391,7 @@ def lock_leaked_by_refused_grant(s: Sessions) -> Iterator[Case]:
             confidence=DEFINITE if denied else POSSIBLE,
             severity=HIGH if denied else MEDIUM,
             subject=lock,
-            **of_lock(s, lock),  # type: ignore[arg-type]
+            **of_lock(s, lock),
         )
 
 
@@ -413,8 +400,8 @@ def lock_lost_silently(s: Sessions) -> Iterator[Case]:
     """A client still believes it holds a lock that the server gave to someone else.
 
     ## What it is
-    A conflicting lock was granted to another owner, and nothing on the wire ended the first one: no UNLOCK, no
-    reboot of its holder, no restart of the server.
+    A conflicting lock was granted to another owner, and nothing on the wire ended the first one: no
+    UNLOCK, no reboot of its holder, no restart of the server.
 
     ## Why it matters
     Two programs work under a lock that each believes to be its own. The file can be damaged.
@@ -446,9 +433,9 @@ def lock_taken_in_recovery(s: Sessions) -> Iterator[Case]:
     Two programs work under a lock that each believes to be its own. The file can be damaged.
 
     ## What to do
-    Stop one of the two writers and check the file. On the server make sure that clients are told: `sm-notify -f`
-    after every restart of lockd; never `pkill -KILL lockd` alone; in a cluster first exports, then the address,
-    then the notice.
+    Stop one of the two writers and check the file. On the server make sure that clients are told:
+    `sm-notify -f` after every restart of lockd; never `pkill -KILL lockd` alone; in a cluster first
+    exports, then the address, then the notice.
 
     ## Evidence
     Both grants, the grace window or the notice between them, what the first holder did afterwards.
@@ -475,9 +462,13 @@ def _lost(s: Sessions, overlap: Overlap) -> Case:
     )
     if not alive:
         acted = "; it was silent by then: perhaps an administrator freed the lock of a dead client"
+    about = of_lock(s, loser)
+    about["peer"] = winner.client
     return Case(
-        f"{s.hosts.address(loser.client)} holds {file_name(s, loser.file)} since frame {loser.granted.frame}, yet the "
-        f"server gave it to {s.hosts.address(winner.client)} in frame {overlap.place.frame}: two owners{acted}",
+        f"{s.hosts.address(loser.client)} holds {file_name(s, loser.file)} since frame "
+        f"{loser.granted.frame}, yet the "
+        f"server gave it to {s.hosts.address(winner.client)} in frame {overlap.place.frame}: two "
+        f"owners{acted}",
         [
             *loser.frames,
             *winner.frames,
@@ -489,8 +480,7 @@ def _lost(s: Sessions, overlap: Overlap) -> Case:
         confidence=DEFINITE if proof else PROBABLE,
         severity=CRITICAL if alive else MEDIUM,
         demote=(0 if whole else 1) + (0 if alive else 1),
-        peer=winner.client,
         subject=overlap,
         cause=s.notice_that_freed(loser),
-        **of_lock(s, loser),  # type: ignore[arg-type]
+        **about,
     )

@@ -2,9 +2,10 @@
 
 In: operations with their latencies, deadlock answers. Out: cases about time.
 
-Theory. A lock server that is well answers in milliseconds. Late answers have three faces: the server is slow
-(TCP acknowledges, RPC does not answer), the path to its port is filtered (TCP does not acknowledge while other
-services answer), the host was gone (nothing answers, and it comes back restarted): the last is no stall.
+Theory. A lock server that is well answers in milliseconds. Late answers have three faces: the server is
+slow (TCP acknowledges, RPC does not answer), the path to its port is filtered (TCP does not acknowledge
+while other services answer), the host was gone (nothing answers, and it comes back restarted): the last
+is no stall.
 
 Never: calls a wait for a held lock a stall.
 """
@@ -14,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings.leaks import sent_frames
-from analyzer.findings.rule import HIGH, LOW, MEDIUM, SECOND, Case, file_name, rule, seconds
-from analyzer.sessions.ledger import Place
+from analyzer.findings.rule import HIGH, LOW, MEDIUM, SECOND, Case, file_name, of_operation, rule, seconds
+from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.world import Sessions
 
@@ -29,15 +30,17 @@ def nlm_server_stall(s: Sessions) -> Iterator[Case]:
     """A lock server answered late.
 
     ## What it is
-    A lock request answered only after 10 seconds, or three after more than two, by a server that did not restart.
+    A lock request answered only after 10 seconds, or three after more than two, by a server that did not
+    restart.
 
     ## Why it matters
-    One thread serves all of NLM on Linux: while it waits for statd, DNS or a slow file system, everybody's locks
-    hang.
+    One thread serves all of NLM on Linux: while it waits for statd, DNS or a slow file system,
+    everybody's locks hang.
 
     ## What to do
-    On the server look at rpc-statd (`systemctl status rpc-statd`), at the resolution of the client's name, at the
-    file system; `rpcdebug -m nlm -s all`. If TCP did not even acknowledge, look for a filter on lockd's port.
+    On the server look at rpc-statd (`systemctl status rpc-statd`), at the resolution of the client's
+    name, at the file system; `rpcdebug -m nlm -s all`. If TCP did not even acknowledge, look for a filter
+    on lockd's port.
 
     ## Evidence
     Each late request with its copies and its answer.
@@ -59,7 +62,8 @@ def nlm_server_stall(s: Sessions) -> Iterator[Case]:
             latency = answer.time - operation.call.time
             filtered = _unheard_at_first(s, operation)
             yield Case(
-                f"{s.hosts.address(server)} answered the {operation.kind} of {s.hosts.address(operation.requester)}"
+                f"{s.hosts.address(server)} answered the {operation.kind} of "
+                f"{s.hosts.address(operation.requester)}"
                 + (f" for {file_name(s, operation.file)}" if operation.file else "")
                 + f" after {seconds(latency)} and {len(operation.calls)} copies"
                 + ("; TCP had not acknowledged it either: rather the path than lockd" if filtered else ""),
@@ -107,14 +111,9 @@ def deadlock(s: Sessions) -> Iterator[Case]:
     for operation, answer in s.ledger.deadlocks:
         yield Case(
             f"{s.hosts.address(operation.requester)} was refused a lock on "
-            f"{file_name(s, operation.file) if operation.file else 'a file'} because it would close a circle of waits",
+            f"{file_name(s, operation.file)} because it would close a circle of waits",
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             Place(answer.frame, answer.time),
-            server=operation.responder,
-            client=operation.requester,
-            file=operation.file,
-            path=s.handles.path(operation.file.fh) if operation.file else None,
-            owner=operation.owner,
-            range=(operation.start, operation.end),
+            **of_operation(s, operation),
         )

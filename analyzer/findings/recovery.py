@@ -2,8 +2,8 @@
 
 In: notices, grace windows, reclaims, ledgers. Out: cases about recovery.
 
-Theory. After a restart of the lock service the clients must be told, and must reclaim in time. Who was not told
-keeps believing in a lock that is gone.
+Theory. After a restart of the lock service the clients must be told, and must reclaim in time. Who was
+not told keeps believing in a lock that is gone.
 
 Never: takes status 4 for grace without looking at the reclaim flag.
 """
@@ -23,12 +23,13 @@ from analyzer.findings.rule import (
     SECOND,
     Case,
     file_name,
+    of_operation,
     rule,
     seconds,
 )
 from analyzer.protocols.nsm import NSM
 from analyzer.sessions.handles import printable
-from analyzer.sessions.ledger import Lock, Place
+from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.reboots import SERIES, Grace, Notice
 from analyzer.sessions.world import Sessions
@@ -60,13 +61,20 @@ def grace_period_active(s: Sessions) -> Iterator[Case]:
     for grace in s.reboots.graces:
         end = Place(grace.ended[1].frame, grace.ended[1].time) if grace.ended else Place(s.last_frame, s.end)
         length = end.time - grace.begin.time
+        since = grace.notice.place.time if grace.notice else grace.begin.time
+        reclaims = [
+            operation
+            for operation, answer in s.reboots.reclaims
+            if operation.responder == grace.server and since <= answer.time <= end.time
+        ]
         clients = sorted({s.hosts.address(operation.requester) for operation, _ in grace.refusals})
         yield Case(
-            f"{s.hosts.address(grace.server)} was in grace for {seconds(length)} as seen: {len(grace.refusals)} requests of "
-            f"{', '.join(clients)} put off, {len(grace.reclaims)} locks reclaimed",
+            f"{s.hosts.address(grace.server)} was in grace for {seconds(length)} as seen: "
+            f"{len(grace.refusals)} requests of "
+            f"{', '.join(clients)} put off, {len(reclaims)} locks reclaimed",
             [
                 *(frame for operation, _ in grace.refusals for frame in operation.frames),
-                *(frame for operation, _ in grace.reclaims for frame in operation.frames),
+                *(frame for operation in reclaims for frame in operation.frames),
                 end.frame,
             ],
             grace.begin,
@@ -84,14 +92,15 @@ def grace_without_notify(s: Sessions) -> Iterator[Case]:
     """A lock service restarted and did not tell the clients whose locks it dropped.
 
     ## What it is
-    A grace window at a server that had granted locks before, no SM_NOTIFY from it to their holders, and no reclaim.
+    A grace window at a server that had granted locks before, no SM_NOTIFY from it to their holders, and
+    no reclaim.
 
     ## Why it matters
     The locks are gone and their holders do not know: the next one who asks gets them.
 
     ## What to do
-    On the server `sm-notify -f`. Never `pkill -KILL lockd` alone; in a cluster first exports, then the address,
-    then the notice.
+    On the server `sm-notify -f`. Never `pkill -KILL lockd` alone; in a cluster first exports, then the
+    address, then the notice.
 
     ## Evidence
     The locks held when the window began, the refusals, the absence of a notice up to the end of the window.
@@ -171,7 +180,8 @@ def reclaim_refused(s: Sessions) -> Iterator[Case]:
     The lock is lost; with DENIED somebody else has it.
 
     ## What to do
-    STALE_FH: bring up the exports before sm-notify runs. DENIED: look for the owner that was granted the range.
+    STALE_FH: bring up the exports before sm-notify runs. DENIED: look for the owner that was granted the
+    range.
 
     ## Evidence
     The reclaim and its answer.
@@ -188,19 +198,13 @@ def reclaim_refused(s: Sessions) -> Iterator[Case]:
 
 
 def _reclaim(s: Sessions, operation: Operation, answer: Answer, why: str) -> Case:
-    file = operation.file
     return Case(
-        f"{s.hosts.address(operation.requester)} reclaimed its lock on {file_name(s, file) if file else 'a file'}, {why}",
+        f"{s.hosts.address(operation.requester)} reclaimed its lock on {file_name(s, operation.file)}, {why}",
         operation.frames,
         Place(operation.call.frame, operation.call.time),
         Place(answer.frame, answer.time),
         confidence=DEFINITE,
-        server=operation.responder,
-        client=operation.requester,
-        file=file,
-        path=s.handles.path(file.fh) if file else None,
-        owner=operation.owner,
-        range=(operation.start, operation.end),
+        **of_operation(s, operation),
     )
 
 
@@ -213,12 +217,12 @@ def nsm_notify_unanswered(s: Sessions) -> Iterator[Case]:
     registered at the receiver.
 
     ## Why it matters
-    A server that is not told keeps the locks of a client that has lost them; a client that is not told does not
-    reclaim.
+    A server that is not told keeps the locks of a client that has lost them; a client that is not told
+    does not reclaim.
 
     ## What to do
-    See on the receiver that rpc-statd runs and is reachable over UDP (`systemctl status rpc-statd`, `rpcinfo -p`);
-    fix its port with `[statd] port=` in /etc/nfs.conf and allow it.
+    See on the receiver that rpc-statd runs and is reachable over UDP (`systemctl status rpc-statd`,
+    `rpcinfo -p`); fix its port with `[statd] port=` in /etc/nfs.conf and allow it.
 
     ## Evidence
     Every copy of the notice, the look-ups.
@@ -235,7 +239,8 @@ def nsm_notify_unanswered(s: Sessions) -> Iterator[Case]:
         if look.program != NSM or look.answer is None or look.port != 0:
             continue
         yield Case(
-            f"{s.hosts.address(look.call.src)} wanted to announce its reboot to {s.hosts.address(look.call.dst)}, whose "
+            f"{s.hosts.address(look.call.src)} wanted to announce its reboot to "
+            f"{s.hosts.address(look.call.dst)}, whose "
             "rpcbind says that statd is not registered",
             [look.call.frame, look.answer.frame],
             Place(look.call.frame, look.call.time),
@@ -248,7 +253,8 @@ def _unheard(s: Sessions, notice: Notice, elapsed: int) -> Case:
     sender, receiver = notice.sender, notice.receiver
     told_by_server = notice.role == "server"
     return Case(
-        f"the reboot notice of {s.hosts.address(sender)} (as {printable(notice.name)}, state {notice.state}) to "
+        f"the reboot notice of {s.hosts.address(sender)} (as {printable(notice.name)}, state "
+        f"{notice.state}) to "
         f"{s.hosts.address(receiver)} was sent {len(notice.calls)} times and not answered",
         [call.frame for call in notice.calls],
         notice.place,
@@ -357,8 +363,10 @@ def false_reboot_notice(s: Sessions) -> Iterator[Case]:
         if found is None:
             continue
         yield Case(
-            f"{s.hosts.address(notice.sender)} announced its own reboot (state {notice.state}), yet one of its connections "
-            f"carries calls before and after (frames {found[0]} and {found[1]}); {len(notice.freed)} lock(s) dropped",
+            f"{s.hosts.address(notice.sender)} announced its own reboot (state {notice.state}), yet one of "
+            f"its connections "
+            f"carries calls before and after (frames {found[0]} and {found[1]}); {len(notice.freed)} "
+            f"lock(s) dropped",
             [notice.place.frame, *found, *((notice.answer.frame,) if notice.answer else ())],
             notice.place,
             confidence=DEFINITE,
@@ -379,7 +387,8 @@ def nsm_notify_spoofed(s: Sessions) -> Iterator[Case]:
     The server drops the locks of the host that is named, which goes on working under them.
 
     ## What to do
-    Find out who sent it; perhaps an administrator freeing locks by hand. Let only NFS hosts reach statd's port.
+    Find out who sent it; perhaps an administrator freeing locks by hand. Let only NFS hosts reach statd's
+    port.
 
     ## Evidence
     The notice; the address at which the name is known; calls of that host before and after on one connection.
@@ -394,7 +403,8 @@ def nsm_notify_spoofed(s: Sessions) -> Iterator[Case]:
         heard = s.hosts.last_seen(notice.victim)[1] > notice.place.time
         alive = f", which is alive (frames {found[0]} and {found[1]} on one connection)" if found else ""
         yield Case(
-            f"{s.hosts.address(notice.sender)} announced a reboot of {printable(notice.name)} (state {notice.state}); that is "
+            f"{s.hosts.address(notice.sender)} announced a reboot of {printable(notice.name)} (state "
+            f"{notice.state}); that is "
             f"{s.hosts.address(notice.victim)}{alive}",
             [
                 *(call.frame for call in notice.calls),

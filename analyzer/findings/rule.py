@@ -19,8 +19,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import TypedDict
 
-from analyzer.sessions.ledger import File, Lock, Owner, Place
+from analyzer.sessions.model import File, Lock, Owner, Place, Wait
+from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
 
 SECOND = 1_000_000_000
@@ -110,7 +112,7 @@ def rule(code: str, severity: Severity) -> Callable[[Callable[[Sessions], Iterat
 def page(text: str) -> tuple[str, dict[str, str]]:
     """Title and sections of a rule's docstring."""
     lines = [line.removeprefix("    ") for line in text.strip("\n").split("\n")]
-    parts = re.split(r"^## (.+)$", "\n".join(lines), flags=re.M)
+    parts = re.split(r"^## (.+)$", "\n".join(lines), flags=re.MULTILINE)
     sections = {parts[i].strip(): parts[i + 1].strip() for i in range(1, len(parts) - 1, 2)}
     return parts[0].strip(), sections
 
@@ -141,22 +143,51 @@ class Finding:
     caused_by: tuple[str, ...] = field(default=())
 
 
-def of_lock(s: Sessions, lock: Lock) -> dict[str, object]:
-    """The fields of a case that say which lock it is about."""
-    export = s.handles.export(lock.file.fh)
-    return {
-        "server": lock.server,
-        "client": lock.client,
-        "file": lock.file,
-        "path": s.handles.path(lock.file.fh),
-        "export": export.path if export else None,
-        "owner": lock.owner,
-        "range": (lock.start, lock.end),
-    }
+class About(TypedDict, total=False):
+    """The fields of a case that say what it is about."""
+
+    server: int
+    client: int
+    peer: int
+    file: File | None
+    path: str | None
+    export: str | None
+    owner: Owner | None
+    range: tuple[int, int] | None
 
 
-def file_name(s: Sessions, file: File) -> str:
+def of_lock(s: Sessions, lock: Lock) -> About:
+    """A case about a lock."""
+    return _of(s, lock.server, lock.client, lock.file, lock.owner, (lock.start, lock.end))
+
+
+def of_wait(s: Sessions, wait: Wait) -> About:
+    """A case about a waiting request."""
+    return _of(s, wait.file.server, wait.client, wait.file, wait.owner, (wait.start, wait.end))
+
+
+def of_operation(s: Sessions, operation: Operation) -> About:
+    """A case about a request of a client."""
+    extent = (operation.start, operation.end)
+    return _of(s, operation.responder, operation.requester, operation.file, operation.owner, extent)
+
+
+def _of(
+    s: Sessions, server: int, client: int, file: File | None, owner: Owner | None, extent: tuple[int, int]
+) -> About:
+    about = About(server=server, client=client, owner=owner, range=extent)
+    if file is not None:
+        export = s.handles.export(file.fh)
+        about["file"] = file
+        about["path"] = s.handles.path(file.fh)
+        about["export"] = export.path if export else None
+    return about
+
+
+def file_name(s: Sessions, file: File | None) -> str:
     """What to call a file in a sentence."""
+    if file is None:
+        return "a file"
     path = s.handles.path(file.fh)
     return path if path is not None else f"file handle {(s.handles.text(file.fh) or '')[:16]}…"
 
@@ -173,5 +204,5 @@ def seconds(ns: int) -> str:
 
 
 def mode(lock: Lock) -> str:
-    """Exclusive or shared."""
-    return "exclusive" if lock.exclusive else "shared"
+    """Exclusive or shared, with its article."""
+    return "an exclusive" if lock.exclusive else "a shared"

@@ -2,8 +2,8 @@
 
 In: remarkable calls and replies. Out: cases about single messages.
 
-Theory. Lock traffic has no real authentication: who sent a call, from where, and whether it was accepted is the
-whole story.
+Theory. Lock traffic has no real authentication: who sent a call, from where, and whether it was accepted
+is the whole story.
 
 Never: counts a probe of the NULL procedure as a violation.
 """
@@ -11,25 +11,26 @@ Never: counts a probe of the NULL procedure as a violation.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypedDict
 
 from analyzer.findings.rule import (
     CRITICAL,
-    DEFINITE,
     HIGH,
     LOW,
     MEDIUM,
     PROBABLE,
     Case,
     file_name,
+    of_operation,
     rule,
 )
 from analyzer.protocols import procedure_label, program_label
 from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
-from analyzer.protocols.rpc import AUTH_ERROR, AUTH_FLAVORS, AUTH_NONE, RPC_MISMATCH, RPC_STATUS
+from analyzer.protocols.rpc import AUTH_ERROR, AUTH_FLAVORS, RPC_STATUS
 from analyzer.records.events import Call, Reply
 from analyzer.sessions.handles import printable
-from analyzer.sessions.ledger import Place
+from analyzer.sessions.model import Place
 from analyzer.sessions.world import Sessions
 
 PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS = 1, 2, 3, 4
@@ -39,13 +40,22 @@ def _label(call: Call) -> str:
     return procedure_label(call.program, call.version, call.procedure)
 
 
-def _exchange(call: Call, reply: Reply | None) -> dict[str, object]:
-    return {
-        "frames": [call.frame, *((reply.frame,) if reply else ())],
-        "first": Place(call.frame, call.time),
-        "server": call.dst,
-        "client": call.src,
-    }
+class Exchange(TypedDict):
+    """The fields of a case about one call and its reply."""
+
+    frames: list[int]
+    first: Place
+    server: int
+    client: int
+
+
+def _exchange(call: Call, reply: Reply | None) -> Exchange:
+    return Exchange(
+        frames=[call.frame, *((reply.frame,) if reply else ())],
+        first=Place(call.frame, call.time),
+        server=call.dst,
+        client=call.src,
+    )
 
 
 @rule("nlm-auth-anomaly", MEDIUM)
@@ -72,9 +82,10 @@ def nlm_auth_anomaly(s: Sessions) -> Iterator[Case]:
         if call.program == NLM and reply.status >= AUTH_ERROR:
             flavor = AUTH_FLAVORS.get(call.flavor, f"flavor {call.flavor}")
             yield Case(
-                f"{s.hosts.address(call.dst)} refused lock calls of {s.hosts.address(call.src)}, first {_label(call)} with "
+                f"{s.hosts.address(call.dst)} refused lock calls of {s.hosts.address(call.src)}, first "
+                f"{_label(call)} with "
                 f"{flavor}: {RPC_STATUS.get(reply.status, reply.status)}",
-                **_exchange(call, reply),  # type: ignore[arg-type]
+                **_exchange(call, reply),
             )
 
 
@@ -101,9 +112,10 @@ def malformed_xdr(s: Sessions) -> Iterator[Case]:
         call = reply.call
         if reply.status == GARBAGE_ARGS:
             yield Case(
-                f"{s.hosts.address(call.dst)} could not decode calls of {s.hosts.address(call.src)} (GARBAGE_ARGS), first "
+                f"{s.hosts.address(call.dst)} could not decode calls of {s.hosts.address(call.src)} "
+                f"(GARBAGE_ARGS), first "
                 f"{_label(call)}",
-                **_exchange(call, reply),  # type: ignore[arg-type]
+                **_exchange(call, reply),
             )
 
 
@@ -112,8 +124,8 @@ def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
     """Two hosts disagree on the version or the procedures of a lock or mount protocol.
 
     ## What it is
-    Calls of NLM, MOUNT, NSM or portmap answered PROG_UNAVAIL, PROG_MISMATCH or PROC_UNAVAIL; NLM 1 or 3 used by a
-    client that mounts with version 3.
+    Calls of NLM, MOUNT, NSM or portmap answered PROG_UNAVAIL, PROG_MISMATCH or PROC_UNAVAIL; NLM 1 or 3
+    used by a client that mounts with version 3.
 
     ## Why it matters
     Locking falls back to 32-bit ranges, or fails.
@@ -137,16 +149,17 @@ def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
         yield Case(
             f"{s.hosts.address(call.src)} called {_label(call)} at {s.hosts.address(call.dst)}{offers}: "
             f"{RPC_STATUS[reply.status]}",
-            **_exchange(call, reply),  # type: ignore[arg-type]
+            **_exchange(call, reply),
         )
     for (client, server, version), call in s.nlm_versions.items():
         if version >= 4 or not _mounts_with_version_3(s, client, server):
             continue
         yield Case(
-            f"{s.hosts.address(client)} mounts with MOUNT 3 and locks with {program_label(NLM, version)}: ranges of 32 bits",
+            f"{s.hosts.address(client)} mounts with MOUNT 3 and locks with {program_label(NLM, version)}: "
+            f"ranges of 32 bits",
             confidence=PROBABLE,
             group="nlm version",
-            **_exchange(call, call.reply),  # type: ignore[arg-type]
+            **_exchange(call, call.reply),
         )
 
 
@@ -178,15 +191,11 @@ def range_suspicious(s: Sessions) -> Iterator[Case]:
         args = operation.call.args
         yield Case(
             f"{s.hosts.address(operation.requester)} asked for offset {args.get('l_offset', 0):#x} length "
-            f"{args.get('l_len', 0):#x} of {file_name(s, operation.file) if operation.file else 'a file'}: FBIG",
+            f"{args.get('l_len', 0):#x} of {file_name(s, operation.file)}: FBIG",
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             Place(answer.frame, answer.time),
-            server=operation.responder,
-            client=operation.requester,
-            file=operation.file,
-            path=s.handles.path(operation.file.fh) if operation.file else None,
-            range=(operation.start, operation.end),
+            **of_operation(s, operation),
         )
 
 
@@ -214,10 +223,12 @@ def nlm_smnotify_remote(s: Sessions) -> Iterator[Case]:
             continue
         accepted = call.reply is not None and call.reply.status == 0
         yield Case(
-            f"{s.hosts.address(call.src)} sent lockd of {s.hosts.address(call.dst)} the private procedure 16 (for "
-            f"{printable(call.args.get('mon_name', b''))}); it was {'accepted' if accepted else 'not accepted'}",
+            f"{s.hosts.address(call.src)} sent lockd of {s.hosts.address(call.dst)} the private procedure "
+            f"16 (for "
+            f"{printable(call.args.get('mon_name', b''))}); it was "
+            f"{'accepted' if accepted else 'not accepted'}",
             severity=CRITICAL if accepted else MEDIUM,
-            **_exchange(call, call.reply),  # type: ignore[arg-type]
+            **_exchange(call, call.reply),
         )
 
 
@@ -246,10 +257,11 @@ def sm_mon_remote(s: Sessions) -> Iterator[Case]:
         reply = call.reply
         accepted = reply is not None and reply.status == 0 and reply.result.get("status", 0) == 0
         yield Case(
-            f"{s.hosts.address(call.src)} sent {_label(call)} to statd of {s.hosts.address(call.dst)}; it was "
+            f"{s.hosts.address(call.src)} sent {_label(call)} to statd of {s.hosts.address(call.dst)}; it "
+            f"was "
             f"{'accepted' if accepted else 'not accepted'}",
             severity=HIGH if accepted else MEDIUM,
-            **_exchange(call, reply),  # type: ignore[arg-type]
+            **_exchange(call, reply),
         )
 
 
@@ -261,8 +273,8 @@ def free_all_unexpected(s: Sessions) -> Iterator[Case]:
     FREE_ALL with a name that the sender does not use for itself.
 
     ## Why it matters
-    FREE_ALL has no authentication beyond the export list. Linux frees the sender's locks, other servers those of
-    the name.
+    FREE_ALL has no authentication beyond the export list. Linux frees the sender's locks, other servers
+    those of the name.
 
     ## What to do
     Find the sender; restrict exports by address.
@@ -283,7 +295,7 @@ def free_all_unexpected(s: Sessions) -> Iterator[Case]:
             f"{s.hosts.address(call.src)} sent FREE_ALL in the name of {printable(name)}{whose}",
             peer=owners[0] if owners else -1,
             group=name,
-            **_exchange(call, call.reply),  # type: ignore[arg-type]
+            **_exchange(call, call.reply),
         )
 
 

@@ -2,8 +2,8 @@
 
 In: mount sessions, ledgers, connections. Out: cases about exports.
 
-Theory. UMNT is a courtesy: it proves neither that a client has left nor, when it is missing, that it stays. What
-counts is state that outlives activity, and activity that outlives a goodbye.
+Theory. UMNT is a courtesy: it proves neither that a client has left nor, when it is missing, that it
+stays. What counts is state that outlives activity, and activity that outlives a goodbye.
 
 Never: blames a client for not saying goodbye while it may still be there.
 """
@@ -30,7 +30,7 @@ from analyzer.findings.rule import (
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.rpc import AUTH_ERROR
 from analyzer.sessions.handles import printable
-from analyzer.sessions.ledger import Lock, Place
+from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.mounts import Mount
 from analyzer.sessions.world import Sessions
 
@@ -44,16 +44,16 @@ def umnt_but_traffic_continues(s: Sessions) -> Iterator[Case]:
     """A client said it unmounted, and goes on using the export.
 
     ## What it is
-    UMNT (or UMNTALL) was accepted and left no mount as far as was seen, and more than two seconds later the same
-    client sends NFS calls on that export without a new MNT.
+    UMNT (or UMNTALL) was accepted and left no mount as far as was seen, and more than two seconds later
+    the same client sends NFS calls on that export without a new MNT.
 
     ## Why it matters
-    The server's list of mounts no longer shows a client that is there: `showmount -a` misleads whoever wants to
-    take the export away.
+    The server's list of mounts no longer shows a client that is there: `showmount -a` misleads whoever
+    wants to take the export away.
 
     ## What to do
-    On the client see what still uses it: `findmnt -t nfs`, `fuser -vm MOUNTPOINT`. The umount most likely failed
-    because it was busy; unmount again when the program has ended.
+    On the client see what still uses it: `findmnt -t nfs`, `fuser -vm MOUNTPOINT`. The umount most likely
+    failed because it was busy; unmount again when the program has ended.
 
     ## Evidence
     The UMNT, the first and last NFS call after it.
@@ -68,8 +68,10 @@ def umnt_but_traffic_continues(s: Sessions) -> Iterator[Case]:
                 continue
             what = "UMNTALL" if goodbye.call.procedure == 4 else "UMNT"
             yield Case(
-                f"{s.hosts.address(mount.client)} sent {what} for {mount.path} in frame {goodbye.call.frame}, yet "
-                f"{goodbye.calls_after} NFS calls on it follow, from {seconds(first.time - goodbye.call.time)} to "
+                f"{s.hosts.address(mount.client)} sent {what} for {mount.path} in frame "
+                f"{goodbye.call.frame}, yet "
+                f"{goodbye.calls_after} NFS calls on it follow, from "
+                f"{seconds(first.time - goodbye.call.time)} to "
                 f"{seconds(last.time - goodbye.call.time)} after it, without a new MNT",
                 [goodbye.call.frame, goodbye.reply.frame, first.frame, last.frame],
                 Place(goodbye.call.frame, goodbye.call.time),
@@ -86,15 +88,15 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
     """Nobody has an export mounted any more, and locks keep it busy.
 
     ## What it is
-    Every client that was seen to mount the export has unmounted it, and the server still holds a lock on a file
-    of it.
+    Every client that was seen to mount the export has unmounted it, and the server still holds a lock on
+    a file of it.
 
     ## Why it matters
     The server's own umount of the file system fails with "target is busy"; pulling the device damages it.
 
     ## What to do
-    `exportfs -u CLIENT:/EXPORT`, then `echo /EXPORT > /proc/fs/nfsd/unlock_filesystem`, then umount. Never remove
-    the device while locks stand.
+    `exportfs -u CLIENT:/EXPORT`, then `echo /EXPORT > /proc/fs/nfsd/unlock_filesystem`, then umount.
+    Never remove the device while locks stand.
 
     ## Evidence
     The locks with their owners, the UMNTs.
@@ -120,12 +122,13 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
         if s.end - last < SECOND:
             continue
         lock = left[0][0]
-        pending = unlock_pending(s, lock)
+        pending = unlock_pending(lock)
         lost = pending is not None and is_unacked(s, pending)
         denied = [pair for one, _ in left for pair in one.denials if pair[1].time > last]
         files = ", ".join(sorted({file_name(s, one.file) for one, _ in left})[:4])
         yield Case(
-            f"all clients have unmounted {export.path}, and {len(left)} lock(s) still pin it on the server: {files}",
+            f"all clients have unmounted {export.path}, and {len(left)} lock(s) still pin it on the "
+            f"server: {files}",
             [
                 *(f for one, _ in left for f in one.frames),
                 *(f for mount in mounts for u in mount.umnts for f in (u.call.frame, u.frame)),
@@ -154,12 +157,12 @@ def mount_without_release(s: Sessions) -> Iterator[Case]:
     A mount session with MNT and without UMNT, and then a reboot notice of that client.
 
     ## Why it matters
-    The server's list of mounts keeps an entry for a mount that is gone. Locks are another matter: see whether the
-    notice freed them.
+    The server's list of mounts keeps an entry for a mount that is gone. Locks are another matter: see
+    whether the notice freed them.
 
     ## What to do
-    Nothing on the wire can help: by design the server is never told. To tidy the list, stop nfs-mountd and edit
-    /var/lib/nfs/rmtab.
+    Nothing on the wire can help: by design the server is never told. To tidy the list, stop nfs-mountd
+    and edit /var/lib/nfs/rmtab.
 
     ## Evidence
     The MNT, the reboot notice.
@@ -174,7 +177,8 @@ def mount_without_release(s: Sessions) -> Iterator[Case]:
         if mnt.time > mount.rebooted.time:
             continue
         yield Case(
-            f"{s.hosts.address(mount.client)} mounted {mount.path} in frame {mnt.call.frame} and rebooted (notice in "
+            f"{s.hosts.address(mount.client)} mounted {mount.path} in frame {mnt.call.frame} and rebooted "
+            f"(notice in "
             f"frame {mount.rebooted.frame}) without UMNT: its entry in the server's mount list stays",
             [mnt.call.frame, mnt.frame, mount.rebooted.frame],
             Place(mnt.call.frame, mnt.call.time),
@@ -210,7 +214,8 @@ def umnt_lost(s: Sessions) -> Iterator[Case]:
         if s.end - call.time < 3 * SECOND:
             continue
         yield Case(
-            f"the UMNT of {printable(call.args.get('dirpath', b''))} by {s.hosts.address(call.src)} was not answered",
+            f"the UMNT of {printable(call.args.get('dirpath', b''))} by {s.hosts.address(call.src)} was "
+            f"not answered",
             [call.frame],
             Place(call.frame, call.time),
             confidence=PROBABLE,
@@ -222,7 +227,8 @@ def umnt_lost(s: Sessions) -> Iterator[Case]:
     for reply in s.mounts.failed_umnts:
         call = reply.call
         yield Case(
-            f"the UMNT of {printable(call.args.get('dirpath', b''))} by {s.hosts.address(call.src)} was refused by RPC",
+            f"the UMNT of {printable(call.args.get('dirpath', b''))} by {s.hosts.address(call.src)} was "
+            f"refused by RPC",
             [call.frame, reply.frame],
             Place(call.frame, call.time),
             server=call.dst,
@@ -265,7 +271,8 @@ def _unheard_contact(s: Sessions, mount: Mount) -> Iterator[Case]:
     frames += [c.fins[client][0] for c in left]
     tries = sum(len(c.tries) for c in failed)
     yield Case(
-        f"{s.hosts.address(client)} could not reach mountd of {s.hosts.address(server)} ({tries} SYNs without an answer) "
+        f"{s.hosts.address(client)} could not reach mountd of {s.hosts.address(server)} ({tries} SYNs "
+        f"without an answer) "
         f"and then left {mount.path}: its UMNT was never heard",
         frames,
         Place(first.call.frame, first.call.time),
@@ -311,7 +318,8 @@ def mnt_denied(s: Sessions) -> Iterator[Case]:
         many = sum(1 for time in times if abs(time - call.time) <= DENIAL_WINDOW) >= DENIALS
         why = f"status {reply.result.get('status')}" if reply.status == 0 else "its credentials"
         yield Case(
-            f"{s.hosts.address(call.dst)} refused the mount of {printable(path)} to {s.hosts.address(call.src)} ({why})",
+            f"{s.hosts.address(call.dst)} refused the mount of {printable(path)} to "
+            f"{s.hosts.address(call.src)} ({why})",
             [call.frame, reply.frame],
             Place(call.frame, call.time),
             severity=MEDIUM if many else LOW,
@@ -345,7 +353,8 @@ def nfs3_proc_22(s: Sessions) -> Iterator[Case]:
         reply = call.reply or answered.get(id(call))
         accepted = reply is not None and reply.status == 0
         yield Case(
-            f"{s.hosts.address(call.src)} called NFSv3 procedure {call.procedure}, which does not exist; it was "
+            f"{s.hosts.address(call.src)} called NFSv3 procedure {call.procedure}, which does not exist; "
+            f"it was "
             f"{'accepted' if accepted else 'refused' if reply else 'not answered'}",
             [call.frame, *((reply.frame,) if reply else ())],
             Place(call.frame, call.time),
@@ -380,7 +389,8 @@ def mount_open_at_capture_end(s: Sessions) -> Iterator[Case]:
         mnt = mount.mnts[-1]
         last = mount.last or Place(mnt.frame, mnt.time)
         yield Case(
-            f"{s.hosts.address(mount.client)} has {mount.path} of {s.hosts.address(mount.server)} mounted; last NFS call "
+            f"{s.hosts.address(mount.client)} has {mount.path} of {s.hosts.address(mount.server)} mounted; "
+            f"last NFS call "
             f"{seconds(max(0, s.end - last.time))} before the end",
             [mnt.call.frame, mnt.frame, last.frame],
             Place(mnt.frame, mnt.time),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.findings.rule import INFO, Case, rule
-from analyzer.sessions.ledger import Place
+from analyzer.sessions.model import Place
 from analyzer.sessions.world import Sessions
 
 
@@ -41,7 +41,8 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
         return
     first = s.connections.holes[0]
     yield Case(
-        f"{s.connections.hole_count} holes in {len(by_flow)} TCP connections: bytes that were sent and not captured",
+        f"{s.connections.hole_count} holes in {len(by_flow)} TCP connections: bytes that were sent and not "
+        f"captured",
         [hole.frame for hole in s.connections.holes],
         Place(first.frame, first.time),
         Place(s.connections.holes[-1].frame, s.connections.holes[-1].time),

@@ -1,10 +1,12 @@
 """Messages to records: what a block of RPC messages says.
 
-In: `Messages` of a block. Out: a `Batch`: events in the order of the wire, NFS activity, names of hosts, counts.
+In: `Messages` of a block. Out: a `Batch`: events in the order of the wire, NFS activity, names of hosts,
+counts.
 
-Theory. All messages of one procedure are decoded together, by the declaration. Messages of the programs whose
-every word matters (portmap, MOUNT, NSM, NLM) become `Call` and `Reply` objects; NFSv3 stays in columns (`nfs`).
-A call waits here for its reply, so that a `Reply` can name its `Call` in whatever block it comes.
+Theory. All messages of one procedure are decoded together, by the declaration. Messages of the programs
+whose every word matters (portmap, MOUNT, NSM, NLM) become `Call` and `Reply` objects; NFSv3 stays in
+columns (`nfs`). A call waits here for its reply, so that a `Reply` can name its `Call` in whatever block
+it comes.
 
 Never: judges; knows what a ledger is.
 """
@@ -30,7 +32,7 @@ from analyzer.records.handles import HandleTable
 from analyzer.records.nfs import LAST_PROCEDURE, NfsRecords, Rows
 from analyzer.records.rows import RowDecoder
 from analyzer.schema.program import CALL, REPLY
-from analyzer.tables import Bytes, Messages
+from analyzer.tables import Bytes, Messages, first_rows
 
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 OPEN_CALLS = 1 << 17
@@ -64,7 +66,7 @@ class Records:
 
     def decode(self, memory: Bytes, messages: Messages, count: int, locked: Set[int]) -> Batch:
         """Decode a block; `locked` are the handles whose writes matter."""
-        m = Messages(*(column[:count] for column in messages))
+        m = first_rows(messages, count)
         is_call = m.reply == 0
         self._count(m, is_call)
         nfs = (m.program == NFS) & (m.version == 3) & (m.gss != PRIVACY)

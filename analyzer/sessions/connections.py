@@ -138,6 +138,6 @@ class Connections:
         return [r for r in self.repeats if r.flow == flow and r.side == side and r.start < offset <= r.end]
 
 
-def _never(flow: int, side: int) -> int:
+def _never(_flow: int, _side: int) -> int:
     """Nothing was acknowledged, as far as is known."""
     return -1

@@ -107,7 +107,7 @@ class Handles:
         self.parents[handle] = (directory, name)
 
     def unnamed(self, directory: int, name: bytes) -> int:
-        """`name` was removed from `directory`; the handle it had, or -1. Its last name is kept for display."""
+        """`name` was removed; the handle it had, or -1, whose last name is kept for display."""
         return self.children.pop((directory, name), -1)
 
     def export_indices(self, handles: I32) -> I32:

@@ -20,187 +20,19 @@ Never: decides what is a fault; findings do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable
 
-from analyzer.records.events import Call, Io
+from analyzer.records.events import Io
 from analyzer.sessions import operations as op
 from analyzer.sessions.handles import Handles, is_knfsd
+from analyzer.sessions.model import End, File, Lock, Offer, Overlap, Owner, Place, Wait
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.ranges import Ranges
 
 UNLOCKS_KEPT = 32  # per owner and file: enough to order a late grant behind its own UNLOCK
 DENIALS_KEPT = 64
 WAITS_KEPT = 64  # per client, before those ended long ago are dropped
-OFFERS_AFTER_WAIT = (
-    120_000_000_000  # ns in which a GRANTED for a wait that has ended is late, not unsolicited
-)
-
-
-class Place(NamedTuple):
-    """A frame and its time."""
-
-    frame: int
-    time: int
-
-
-class Free(NamedTuple):
-    """A stretch in which nothing on the wire stood in a waiter's way, and how it ended."""
-
-    place: Place
-    by: Operation | None  # the UNLOCK that freed it
-    how: str  # poll, callback, cancel, unlock, taken, turn, open ...
-    end: Place
-    tested: Operation | None = None  # another owner's TEST found the range free
-
-
-class End(NamedTuple):
-    """How a lock left a ledger."""
-
-    reason: str
-    frame: int
-    time: int
-
-
-@dataclass(slots=True, eq=False)
-class Owner:
-    """One lock owner as the server tells owners apart."""
-
-    key: tuple[object, ...]
-    client: int
-    svid: int
-    oh: bytes
-    caller: bytes
-
-
-@dataclass(slots=True, eq=False)
-class Lock:
-    """One grant and its life in both ledgers."""
-
-    number: int
-    file: File
-    owner: Owner
-    start: int
-    end: int
-    exclusive: bool
-    request: Operation
-    how: str  # reply, poll, callback, reclaim, duplicate
-    granted: Place
-    believed: Place | None = None  # when the client learnt of it
-    server_end: End | None = None
-    client_end: End | None = None
-    unlock: Operation | None = None  # the UNLOCK that took it (or its last piece) away
-    reclaimed: list[Operation] = field(default_factory=list)
-    denials: list[tuple[Operation, Answer]] = field(default_factory=list)
-    waiters: int = 0
-    lost: Overlap | None = None
-    refusal: Offer | None = None
-    monitored: bool = True
-
-    @property
-    def server(self) -> int:
-        """The lock server."""
-        return self.file.server
-
-    @property
-    def client(self) -> int:
-        """The host that owns it."""
-        return self.owner.client
-
-    @property
-    def frames(self) -> list[int]:
-        """Frames that prove the grant."""
-        return sorted({call.frame for call in self.request.calls} | {self.granted.frame})
-
-
-@dataclass(slots=True, eq=False)
-class Wait:
-    """One blocking request that was told to wait."""
-
-    file: File
-    owner: Owner
-    start: int
-    end: int
-    exclusive: bool
-    request: Operation
-    since: Place
-    blockers: list[Lock]
-    polls: list[Operation] = field(default_factory=list)
-    offers: list[Offer] = field(default_factory=list)
-    ended: End | None = None  # callback, poll, cancel, unlock, denied, server-restart, reboot
-    lock: Lock | None = None
-    cancel: Operation | None = None
-    free_since: Place | None = None  # last conflicting lock released, nobody granted since
-    freed_by: Operation | None = None
-    tested: Operation | None = None
-    frees: list[Free] = field(default_factory=list)
-
-    @property
-    def client(self) -> int:
-        """The host that waits."""
-        return self.owner.client
-
-    def taken(self, how: str, end: Place) -> None:
-        """The stretch in which it could have been served is over."""
-        if self.free_since is not None:
-            self.frees.append(Free(self.free_since, self.freed_by, how, end, self.tested))
-            self.free_since = self.freed_by = self.tested = None
-
-
-@dataclass(slots=True, eq=False)
-class Offer:
-    """One GRANTED callback and what it was about."""
-
-    operation: Operation
-    wait: Wait | None
-    verdict: str  # match, late, wrong-sender, mismatch, unsolicited
-    differs: tuple[str, ...] = ()
-    lock: Lock | None = None
-    accepted: Place | None = None
-    refused: Place | None = None
-
-
-@dataclass(slots=True, eq=False)
-class Overlap:
-    """A lock was given away while another client still believed in its own."""
-
-    loser: Lock
-    winner: Lock
-    place: Place
-    count: int = 1
-    proof: Place | None = None  # the loser acted as holder afterwards
-    proof_kind: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class File:
-    """A file as the lock server sees it: both ledgers, and who waits."""
-
-    server: int
-    fh: int
-    held: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # S
-    believed: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # C
-    waits: list[Wait] = field(default_factory=list)  # open ones
-    unlocks: dict[Owner, list[tuple[int, int, int, Operation]]] = field(default_factory=dict)
-    pending: list[Operation] = field(default_factory=list)  # UNLOCKs without an answer yet
-    unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
-    shares: dict[Owner, tuple[int, int, Operation]] = field(default_factory=dict)
-
-    def conflicts(self, owner: Owner, start: int, end: int, exclusive: bool, side: str) -> list[Lock]:
-        """Locks of other owners in ledger `side` ("held" or "believed") that stand in the way."""
-        found: list[Lock] = []
-        ledger = self.held if side == "held" else self.believed
-        for other, ranges in ledger.items():
-            if other is not owner:
-                for low, high, lock in ranges.pieces:
-                    if low <= end and high >= start and (exclusive or lock.exclusive) and lock not in found:
-                        found.append(lock)
-        return found
-
-    def pieces(self, lock: Lock) -> list[tuple[int, int]]:
-        """What is left of `lock` on the server."""
-        ranges = self.held.get(lock.owner)
-        return [(low, high) for low, high, held in ranges if held is lock] if ranges else []
+WAIT_REMEMBERED = 120_000_000_000  # ns in which a GRANTED for a wait that has ended is late, not unsolicited
 
 
 class Ledger:
@@ -218,7 +50,8 @@ class Ledger:
         self.unlocks: list[Operation] = []  # those still without an answer, and the refused ones
         self.deadlocks: list[tuple[Operation, Answer]] = []
         self.waits_of: dict[int, list[Wait]] = {}  # by client: open and lately ended
-        self.locked: dict[int, int] = {}  # handles with a lock in either ledger -> how many pieces' owners
+        self.locked: dict[int, int] = {}  # handles with a lock in either ledger -> owners in both
+        self.on_wait: Callable[[Wait], None] = _nothing  # told of every new wait
 
     # -- keys ---------------------------------------------------------------------------------
 
@@ -255,9 +88,6 @@ class Ledger:
     def asked(self, operation: Operation) -> None:
         """A new request was sent."""
         kind = operation.kind
-        if kind == "GRANTED":
-            self._offered(operation)
-            return
         if operation.fh < 0:
             return
         operation.file = self.file(operation.responder, operation.fh)
@@ -269,7 +99,7 @@ class Ledger:
             if wait is not None:
                 wait.cancel = operation
                 operation.wait = wait
-                self._end_wait(wait, End("cancel", operation.call.frame, operation.call.time))
+                self.end_wait(wait, End("cancel", operation.call.frame, operation.call.time))
         elif kind == "UNSHARE":
             operation.file.shares.pop(operation.owner, None)
 
@@ -301,7 +131,7 @@ class Ledger:
             del past[0]
         for wait in list(file.waits):
             if wait.owner is owner and wait.start >= operation.start and wait.end <= operation.end:
-                self._end_wait(wait, End("unlock", call.frame, call.time))
+                self.end_wait(wait, End("unlock", call.frame, call.time))
         file.pending.append(operation)
         self._track(file)
         self._freed(file, operation, Place(call.frame, call.time))
@@ -332,9 +162,6 @@ class Ledger:
 
     def answered(self, operation: Operation, answer: Answer) -> None:
         """A status came back."""
-        if operation.kind == "GRANTED":
-            self._offer_answered(operation, answer)
-            return
         if operation.file is None or operation.owner is None:
             return
         kind = operation.kind
@@ -369,7 +196,7 @@ class Ledger:
         if status == op.DEADLCK:
             self.deadlocks.append((operation, answer))
         if wait is not None and status != op.DENIED_GRACE_PERIOD:
-            self._end_wait(wait, End("denied", answer.frame, answer.time))
+            self.end_wait(wait, End("denied", answer.frame, answer.time))
 
     def _granted(self, operation: Operation, answer: Answer) -> None:
         file, owner = operation.file, operation.owner
@@ -384,7 +211,7 @@ class Ledger:
         how = "poll" if wait is not None and operation is not wait.request else "reply"
         if old is not None:
             how = "duplicate"
-        lock = self._new_lock(operation, file, owner, how, place)
+        lock = self.new_lock(operation, file, owner, how, place)
         operation.lock = lock
         if operation.reclaim:
             before = self._reclaimed(operation, file, owner)
@@ -392,10 +219,10 @@ class Ledger:
                 lock = operation.lock = before
         if wait is not None:
             wait.lock = lock
-            self._end_wait(wait, End("poll", answer.frame, answer.time))
+            self.end_wait(wait, End("poll", answer.frame, answer.time))
         if how != "duplicate":
             lock.believed = place
-        self._place(lock, order, place, believes=how != "duplicate")
+        self.place(lock, order, place, believes=how != "duplicate")
 
     def _reclaimed(self, operation: Operation, file: File, owner: Owner) -> Lock | None:
         """A reclaim of what the client believed in goes on with the same lock."""
@@ -412,7 +239,7 @@ class Ledger:
         lock.how = "reclaim"
         return None
 
-    def _new_lock(self, operation: Operation, file: File, owner: Owner, how: str, place: Place) -> Lock:
+    def new_lock(self, operation: Operation, file: File, owner: Owner, how: str, place: Place) -> Lock:
         lock = Lock(
             len(self.locks) + 1,
             file,
@@ -428,7 +255,7 @@ class Ledger:
         self.locks.append(lock)
         return lock
 
-    def _place(self, lock: Lock, order: int, place: Place, believes: bool) -> None:
+    def place(self, lock: Lock, order: int, place: Place, believes: bool) -> None:
         """Enter a grant into S and, where the client knows of it, into C."""
         file, owner = lock.file, lock.owner
         pieces, cut_by = self._cut(file, owner, lock, order)
@@ -512,9 +339,9 @@ class Ledger:
         mine = self.waits_of.setdefault(owner.client, [])
         mine.append(wait)
         if len(mine) > WAITS_KEPT:
-            limit = wait.since.time - OFFERS_AFTER_WAIT
+            limit = wait.since.time - WAIT_REMEMBERED
             self.waits_of[owner.client] = [w for w in mine if w.ended is None or w.ended.time > limit]
-        self._early_offers(wait)
+        self.on_wait(wait)
 
     def _overtaken_by_unlock(self, operation: Operation, answer: Answer) -> bool:
         """Whether the owner gave up (UNLOCK) behind this very call before it was told to wait."""
@@ -524,17 +351,6 @@ class Ledger:
             serial > answer.call.serial and start <= operation.start and end >= operation.end
             for serial, start, end, _ in file.unlocks.get(owner, ())
         )
-
-    def _early_offers(self, wait: Wait) -> None:
-        """A GRANTED can arrive before the BLOCKED it follows (another connection)."""
-        for offer in self.offers[-16:]:
-            if offer.wait is None and offer.verdict != "match":
-                call = offer.operation.call
-                if call.serial > wait.request.order and self._differences(offer.operation, wait) == ():
-                    if call.src == wait.file.server:
-                        self._match(offer, wait)
-                        if offer.accepted is not None:
-                            self._accept(offer, offer.accepted)
 
     def _open_wait(self, operation: Operation) -> Wait | None:
         file = operation.file
@@ -549,7 +365,7 @@ class Ledger:
                     return wait
         return None
 
-    def _end_wait(self, wait: Wait, end: End) -> None:
+    def end_wait(self, wait: Wait, end: End) -> None:
         if wait.ended is None:
             wait.ended = end
             wait.taken(end.reason, Place(end.frame, end.time))
@@ -616,98 +432,6 @@ class Ledger:
                     wait.tested = operation
             self._track(file)
 
-    # -- callbacks ----------------------------------------------------------------------------
-
-    def _offered(self, operation: Operation) -> None:
-        server, client = operation.requester, operation.responder
-        offer = Offer(operation, None, "unsolicited")
-        self.offers.append(offer)
-        now = operation.call.time
-        best: tuple[int, Wait, tuple[str, ...]] | None = None
-        waits = self.waits_of.get(client, [])
-        for wait in reversed(waits):
-            if wait.ended is not None and now - wait.ended.time > OFFERS_AFTER_WAIT:
-                continue
-            differs = self._differences(operation, wait)
-            if wait.file.server != server:
-                differs = ("server", *differs)
-            rank = 2 * len(differs) + (wait.ended is not None)
-            if best is None or rank < best[0]:
-                best = (rank, wait, differs)
-        if best is None:
-            return
-        _, wait, differs = best
-        if not differs:
-            if wait.ended is None or wait.ended.reason == "callback":
-                self._match(offer, wait)
-            else:
-                offer.wait, offer.verdict = wait, "late"
-        elif differs == ("server",):
-            offer.wait, offer.verdict, offer.differs = wait, "wrong-sender", differs
-        elif len(differs) == 1 and wait.ended is None:
-            offer.wait, offer.verdict, offer.differs = wait, "mismatch", differs
-            if differs == ("oh",):  # Linux clients do not compare oh: the grant takes effect
-                self._match(offer, wait, verdict="mismatch")
-
-    def _differences(self, operation: Operation, wait: Wait) -> tuple[str, ...]:
-        request = wait.request
-        data = self.handles.table.data
-        mine = data[operation.fh].rstrip(b"\0") if operation.fh >= 0 else b""
-        theirs = data[request.fh].rstrip(b"\0") if request.fh >= 0 else b""
-        checks = (
-            ("fh", mine == theirs),
-            ("svid", operation.svid == request.svid),
-            ("start", operation.start == request.start),
-            ("end", operation.end == request.end or min(operation.end, request.end) >= 2**31 - 1),
-            ("exclusive", operation.exclusive == request.exclusive),
-            ("oh", operation.oh == request.oh),
-        )
-        return tuple(name for name, same in checks if not same)
-
-    def _match(self, offer: Offer, wait: Wait, verdict: str = "match") -> None:
-        operation = offer.operation
-        offer.wait, offer.verdict = wait, verdict
-        wait.offers.append(offer)
-        operation.file, operation.owner = wait.file, wait.owner
-        if wait.lock is not None:
-            offer.lock = wait.lock
-            return
-        place = Place(operation.call.frame, operation.call.time)
-        lock = self._new_lock(wait.request, wait.file, wait.owner, "callback", place)
-        offer.lock = wait.lock = operation.lock = lock
-        if verdict == "match" and not wait.file.conflicts(
-            wait.owner, wait.start, wait.end, wait.exclusive, "held"
-        ):
-            self._place(lock, operation.order, place, believes=False)
-
-    def _offer_answered(self, operation: Operation, answer: Answer) -> None:
-        for offer in reversed(self.offers):
-            if offer.operation is operation:
-                place = Place(answer.frame, answer.time)
-                if answer.status == op.GRANTED:
-                    offer.accepted = offer.accepted or place
-                    if offer.wait is not None and offer.verdict in ("match", "mismatch") and offer.lock:
-                        self._accept(offer, place)
-                elif answer.status != op.DENIED_GRACE_PERIOD:
-                    offer.refused = offer.refused or place
-                    if offer.verdict == "match" and offer.lock and offer.lock.believed is None:
-                        offer.lock.refusal = offer
-                        if offer.wait is not None:
-                            self._end_wait(offer.wait, End("refused", place.frame, place.time))
-                return
-
-    def _accept(self, offer: Offer, place: Place) -> None:
-        wait, lock = offer.wait, offer.lock
-        assert wait is not None and lock is not None
-        if lock.believed is not None:
-            return
-        lock.believed = place
-        self._end_wait(wait, End("callback", place.frame, place.time))
-        if lock.server_end is None:
-            self._place(lock, offer.operation.order, place, believes=True)
-        else:
-            lock.client_end = lock.client_end or lock.server_end
-
     # -- what frees locks without an UNLOCK ----------------------------------------------------
 
     def free_client(
@@ -729,7 +453,7 @@ class Ledger:
                         _drop(file.believed, lock, "client_end", end)
             if client_too:
                 for wait in [w for w in file.waits if w.client == client]:
-                    self._end_wait(wait, End("reboot", end.frame, end.time))
+                    self.end_wait(wait, End("reboot", end.frame, end.time))
             self._track(file)
             self._freed(file, None, Place(end.frame, end.time))
         return freed
@@ -743,7 +467,7 @@ class Ledger:
                     _drop(file.held, lock, "server_end", end)
                     lost.append(lock)
             for wait in list(file.waits):
-                self._end_wait(wait, End("server-restart", end.frame, end.time))
+                self.end_wait(wait, End("server-restart", end.frame, end.time))
             self._track(file)
         return lost
 
@@ -796,3 +520,7 @@ def _drop(ledger: dict[Owner, Ranges[Lock]], lock: Lock, side: str, end: End) ->
     setattr(lock, side, end)
     if not ranges.pieces:
         del ledger[lock.owner]
+
+
+def _nothing(wait: Wait) -> None:
+    """Nobody listens."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from analyzer.records.events import Activity, Call, Reply
 from analyzer.sessions.handles import Export, Handles, printable
-from analyzer.sessions.ledger import Place
+from analyzer.sessions.model import Place
 
 FLUSH = 2_000_000_000  # ns after UMNT in which delayed WRITE and COMMIT are normal (domain #27)
 FAR = 2**62

@@ -23,7 +23,7 @@ from analyzer.records.events import Call, Reply
 from analyzer.sessions.ranges import extent
 
 if TYPE_CHECKING:
-    from analyzer.sessions.ledger import File, Lock, Owner, Wait
+    from analyzer.sessions.model import File, Lock, Offer, Owner, Wait
 
 GRANTED, DENIED, DENIED_NOLOCKS, BLOCKED, DENIED_GRACE_PERIOD = range(5)
 DEADLCK, ROFS, STALE_FH, FBIG, FAILED = range(5, 10)
@@ -73,6 +73,7 @@ class Operation:
     owner: Owner | None = None
     lock: Lock | None = None
     wait: Wait | None = None
+    offer: Offer | None = None
     removed: list[tuple[int, int, Lock]] = field(default_factory=list)
     blockers: list[Lock] = field(default_factory=list)
 

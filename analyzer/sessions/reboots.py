@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from analyzer.records.events import Call, Reply
 from analyzer.sessions import operations as op
-from analyzer.sessions.ledger import Lock, Place
+from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.operations import Answer, Operation
 
 LOOKUPS_KEPT = 65536
@@ -53,7 +53,6 @@ class Grace:
     server: int
     refusals: list[tuple[Operation, Answer]]
     held: list[Lock]  # what the server held when it began
-    reclaims: list[tuple[Operation, Answer]] = field(default_factory=list)
     ended: tuple[Operation, Answer] | None = None
     notice: Notice | None = None
 
@@ -80,6 +79,7 @@ class Reboots:
         self.notices: list[Notice] = []
         self.graces: list[Grace] = []
         self.active: dict[int, Grace] = {}
+        self.reclaims: list[tuple[Operation, Answer]] = []
         self.late_reclaims: list[tuple[Operation, Answer]] = []
         self.refused_reclaims: list[tuple[Operation, Answer]] = []
         self.lookups: list[Lookup] = []
@@ -168,10 +168,8 @@ class Reboots:
 
     def reclaim(self, operation: Operation, answer: Answer) -> None:
         """A reclaim was answered."""
-        grace = self.active.get(operation.responder)
         if answer.status == op.GRANTED:
-            if grace is not None:
-                grace.reclaims.append((operation, answer))
+            self.reclaims.append((operation, answer))
         elif answer.status == op.DENIED_GRACE_PERIOD:
             self.late_reclaims.append((operation, answer))
         else:

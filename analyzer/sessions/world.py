@@ -34,15 +34,16 @@ from analyzer.records.events import (
 )
 from analyzer.records.handles import HandleTable
 from analyzer.sessions import operations as op
+from analyzer.sessions.callbacks import Callbacks
 from analyzer.sessions.conduct import Conduct
 from analyzer.sessions.connections import Connections
 from analyzer.sessions.handles import Handles
 from analyzer.sessions.hosts import Hosts
-from analyzer.sessions.ledger import End, Ledger, Lock, Place
+from analyzer.sessions.ledger import Ledger
+from analyzer.sessions.model import End, Lock, Place
 from analyzer.sessions.mounts import Mounts
 from analyzer.sessions.operations import Answer, Operation, Operations
 from analyzer.sessions.reboots import Grace, Notice, Reboots
-
 
 SLOW = 2_000_000_000  # ns: a lock server that is well answers in milliseconds
 
@@ -56,6 +57,7 @@ class Sessions:
         self.handles = Handles(table)
         self.mounts = Mounts(self.handles)
         self.ledger = Ledger(self.handles, policy)
+        self.callbacks = Callbacks(self.ledger)
         self.operations = Operations()
         self.reboots = Reboots()
         self.conduct = Conduct()
@@ -65,7 +67,7 @@ class Sessions:
         self.last_frame = 0
         self.slow: list[tuple[Operation, Answer]] = []
         self.asynchronous: list[Operation] = []
-        self.oversized: list[tuple[Operation, Answer | None]] = []
+        self.oversized: list[tuple[Operation, Answer]] = []
         self.nlm_flows: dict[int, tuple[Call, Call]] = {}  # first and last NLM call by connection
         self.nlm_versions: dict[tuple[int, int, int], Call] = {}  # (client, server, version) -> first call
 
@@ -148,7 +150,10 @@ class Sessions:
             self.nlm_versions.setdefault((call.src, call.dst, call.version), call)
         if operation.is_async:
             self.asynchronous.append(operation)
-        self.ledger.asked(operation)
+        if operation.kind == "GRANTED":
+            self.callbacks.offered(operation)
+        else:
+            self.ledger.asked(operation)
 
     def _nsm_call(self, call: Call) -> None:
         if call.procedure in (2, 3, 4, 5):
@@ -211,11 +216,14 @@ class Sessions:
         self.ledger.free_client(call.dst, call.src, end, True, (call.transport, call.version))
 
     def _answered(self, operation: Operation, answer: Answer) -> None:
-        if answer.time - operation.call.time > SLOW and operation.kind != "GRANTED":
+        if operation.kind == "GRANTED":
+            self.callbacks.answered(operation, answer)
+            return
+        if answer.time - operation.call.time > SLOW:
             self.slow.append((operation, answer))
         if answer.status == op.FBIG:
             self.oversized.append((operation, answer))
-        if answer.status == op.DENIED_GRACE_PERIOD and operation.kind != "GRANTED":
+        if answer.status == op.DENIED_GRACE_PERIOD:
             if not operation.reclaim:
                 grace = self.reboots.refused_in_grace(operation, answer)
                 if grace is not None:

@@ -1,0 +1,129 @@
+"""GRANTED callbacks: whose turn was it, and did they take it?
+
+In: GRANTED and GRANTED_MSG operations, and their answers. Out: an `Offer` for each, matched with the wait it
+is about, and grants in the ledger.
+
+Theory. A callback is matched by file, svid, range and mode of a waiting request, and the server it was
+asked of; never by cookie (XNFS C702, NLM_GRANTED: the server may use its own), nor by caller_name (Linux
+puts the server's name there). It may come before the BLOCKED that it follows, on another connection, and
+long after the waiter has got the lock by its own poll: then it says nothing new. oh is compared, for the
+standard wants it equal, but a Linux client takes the grant whatever oh says, so such a grant counts.
+
+Never: takes a void RPC reply for an acceptance.
+"""
+
+from __future__ import annotations
+
+from analyzer.sessions import operations as op
+from analyzer.sessions.ledger import WAIT_REMEMBERED, Ledger
+from analyzer.sessions.model import End, Offer, Place, Wait
+from analyzer.sessions.operations import Answer, Operation
+
+EARLY = 16  # offers looked at when a wait begins: the callback that overtook its BLOCKED is among the last
+LARGEST_32 = 2**31 - 1  # versions 1 and 3 cannot say more: any end from here on is the end of the file
+
+
+class Callbacks:
+    """Matches offers with waits and tells the ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        ledger.on_wait = self._overtaken
+
+    def offered(self, operation: Operation) -> None:
+        """A GRANTED was sent."""
+        offer = operation.offer = Offer(operation, None, "unsolicited")
+        self.ledger.offers.append(offer)
+        best: tuple[int, Wait, tuple[str, ...]] | None = None
+        for wait in reversed(self.ledger.waits_of.get(operation.responder, ())):
+            if wait.ended is not None and operation.call.time - wait.ended.time > WAIT_REMEMBERED:
+                continue
+            differs = self._differences(operation, wait)
+            rank = 2 * len(differs) + (wait.ended is not None)
+            if best is None or rank < best[0]:
+                best = (rank, wait, differs)
+        if best is None:
+            return
+        _, wait, differs = best
+        open_still = wait.ended is None
+        if not differs:
+            if open_still or (wait.ended is not None and wait.ended.reason == "callback"):
+                self._match(offer, wait)
+            else:
+                offer.wait, offer.verdict = wait, "late"
+        elif differs in (("server",), ("server", "oh")):
+            offer.wait, offer.verdict, offer.differs = wait, "wrong-sender", differs
+        elif len(differs) == 1 and open_still:
+            offer.differs = differs
+            if differs == ("oh",):
+                self._match(offer, wait)
+            offer.wait, offer.verdict = wait, "mismatch"
+
+    def _differences(self, operation: Operation, wait: Wait) -> tuple[str, ...]:
+        """The fields in which a callback differs from a waiting request."""
+        request = wait.request
+        checks = (
+            ("server", operation.requester == wait.file.server),
+            ("fh", self._handle(operation) == self._handle(request)),
+            ("svid", operation.svid == request.svid),
+            ("start", operation.start == request.start),
+            ("end", operation.end == request.end or min(operation.end, request.end) >= LARGEST_32),
+            ("exclusive", operation.exclusive == request.exclusive),
+            ("oh", operation.oh == request.oh),
+        )
+        return tuple(name for name, same in checks if not same)
+
+    def _handle(self, operation: Operation) -> bytes:
+        """The handle, without the zeros that versions 1 and 3 pad it with."""
+        return self.ledger.handles.table.data[operation.fh].rstrip(b"\0") if operation.fh >= 0 else b""
+
+    def _match(self, offer: Offer, wait: Wait) -> None:
+        operation = offer.operation
+        offer.wait, offer.verdict = wait, "match"
+        wait.offers.append(offer)
+        operation.file, operation.owner = wait.file, wait.owner
+        if wait.lock is None:
+            place = Place(operation.call.frame, operation.call.time)
+            lock = self.ledger.new_lock(wait.request, wait.file, wait.owner, "callback", place)
+            wait.lock = operation.lock = lock
+            in_way = wait.file.conflicts(wait.owner, wait.start, wait.end, wait.exclusive, "held")
+            if not offer.differs and not in_way:
+                self.ledger.place(lock, operation.order, place, believes=False)
+        offer.lock = wait.lock
+
+    def _overtaken(self, wait: Wait) -> None:
+        """A wait begins: was it called back already?"""
+        for offer in self.ledger.offers[-EARLY:]:
+            early = offer.wait is None and offer.operation.order > wait.request.order
+            if early and not self._differences(offer.operation, wait):
+                self._match(offer, wait)
+                if offer.accepted is not None:
+                    self._accept(offer, offer.accepted)
+
+    def answered(self, operation: Operation, answer: Answer) -> None:
+        """The client answered a callback."""
+        offer = operation.offer
+        if offer is None:
+            return
+        place = Place(answer.frame, answer.time)
+        if answer.status == op.GRANTED:
+            offer.accepted = offer.accepted or place
+            if offer.lock is not None:
+                self._accept(offer, place)
+        elif answer.status != op.DENIED_GRACE_PERIOD:
+            offer.refused = offer.refused or place
+            lock, wait = offer.lock, offer.wait
+            if offer.verdict == "match" and lock is not None and wait is not None and lock.believed is None:
+                lock.refusal = offer
+                self.ledger.end_wait(wait, End("refused", *place))
+
+    def _accept(self, offer: Offer, place: Place) -> None:
+        wait, lock = offer.wait, offer.lock
+        if wait is None or lock is None or lock.believed is not None:
+            return
+        lock.believed = place
+        self.ledger.end_wait(wait, End("callback", *place))
+        if lock.server_end is None:
+            self.ledger.place(lock, offer.operation.order, place, believes=True)
+        else:
+            lock.client_end = lock.client_end or lock.server_end

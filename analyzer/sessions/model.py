@@ -1,0 +1,183 @@
+"""The things the ledgers hold: files, owners, locks, waits, offers, overlaps.
+
+In: nothing. Out: small slotted objects, compared by identity.
+
+Theory. See `ledger`, which fills them. A `Lock` is one grant and lives in two ledgers: when it leaves one of
+them is its `server_end` or `client_end`.
+
+Never: holds behaviour beyond looking at itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from analyzer.sessions.operations import Answer, Operation
+from analyzer.sessions.ranges import Ranges
+
+
+class Place(NamedTuple):
+    """A frame and its time."""
+
+    frame: int
+    time: int
+
+
+class Free(NamedTuple):
+    """A stretch in which nothing on the wire stood in a waiter's way, and how it ended."""
+
+    place: Place
+    by: Operation | None  # the UNLOCK that freed it
+    how: str  # poll, callback, cancel, unlock, taken, turn, open ...
+    end: Place
+    tested: Operation | None = None  # another owner's TEST found the range free
+
+
+class End(NamedTuple):
+    """How a lock left a ledger."""
+
+    reason: str
+    frame: int
+    time: int
+
+
+@dataclass(slots=True, eq=False)
+class Owner:
+    """One lock owner as the server tells owners apart."""
+
+    key: tuple[object, ...]
+    client: int
+    svid: int
+    oh: bytes
+    caller: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Lock:
+    """One grant and its life in both ledgers."""
+
+    number: int
+    file: File
+    owner: Owner
+    start: int
+    end: int
+    exclusive: bool
+    request: Operation
+    how: str  # reply, poll, callback, reclaim, duplicate
+    granted: Place
+    believed: Place | None = None  # when the client learnt of it
+    server_end: End | None = None
+    client_end: End | None = None
+    unlock: Operation | None = None  # the UNLOCK that took it (or its last piece) away
+    reclaimed: list[Operation] = field(default_factory=list)
+    denials: list[tuple[Operation, Answer]] = field(default_factory=list)
+    waiters: int = 0
+    lost: Overlap | None = None
+    refusal: Offer | None = None
+    monitored: bool = True
+
+    @property
+    def server(self) -> int:
+        """The lock server."""
+        return self.file.server
+
+    @property
+    def client(self) -> int:
+        """The host that owns it."""
+        return self.owner.client
+
+    @property
+    def frames(self) -> list[int]:
+        """Frames that prove the grant."""
+        return sorted({call.frame for call in self.request.calls} | {self.granted.frame})
+
+
+@dataclass(slots=True, eq=False)
+class Wait:
+    """One blocking request that was told to wait."""
+
+    file: File
+    owner: Owner
+    start: int
+    end: int
+    exclusive: bool
+    request: Operation
+    since: Place
+    blockers: list[Lock]
+    polls: list[Operation] = field(default_factory=list)
+    offers: list[Offer] = field(default_factory=list)
+    ended: End | None = None  # callback, poll, cancel, unlock, denied, server-restart, reboot
+    lock: Lock | None = None
+    cancel: Operation | None = None
+    free_since: Place | None = None  # last conflicting lock released, nobody granted since
+    freed_by: Operation | None = None
+    tested: Operation | None = None
+    frees: list[Free] = field(default_factory=list)
+
+    @property
+    def client(self) -> int:
+        """The host that waits."""
+        return self.owner.client
+
+    def taken(self, how: str, end: Place) -> None:
+        """The stretch in which it could have been served is over."""
+        if self.free_since is not None:
+            self.frees.append(Free(self.free_since, self.freed_by, how, end, self.tested))
+            self.free_since = self.freed_by = self.tested = None
+
+
+@dataclass(slots=True, eq=False)
+class Offer:
+    """One GRANTED callback and what it was about."""
+
+    operation: Operation
+    wait: Wait | None
+    verdict: str  # match, late, wrong-sender, mismatch, unsolicited
+    differs: tuple[str, ...] = ()
+    lock: Lock | None = None
+    accepted: Place | None = None
+    refused: Place | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Overlap:
+    """A lock was given away while another client still believed in its own."""
+
+    loser: Lock
+    winner: Lock
+    place: Place
+    count: int = 1
+    proof: Place | None = None  # the loser acted as holder afterwards
+    proof_kind: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class File:
+    """A file as the lock server sees it: both ledgers, and who waits."""
+
+    server: int
+    fh: int
+    held: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # S
+    believed: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # C
+    waits: list[Wait] = field(default_factory=list)  # open ones
+    unlocks: dict[Owner, list[tuple[int, int, int, Operation]]] = field(default_factory=dict)
+    pending: list[Operation] = field(default_factory=list)  # UNLOCKs without an answer yet
+    unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
+    shares: dict[Owner, tuple[int, int, Operation]] = field(default_factory=dict)
+
+    def conflicts(self, owner: Owner, start: int, end: int, exclusive: bool, side: str) -> list[Lock]:
+        """Locks of other owners in ledger `side` ("held" or "believed") that stand in the way."""
+        found: list[Lock] = []
+        ledger = self.held if side == "held" else self.believed
+        for other, ranges in ledger.items():
+            if other is not owner:
+                for low, high, lock in ranges.pieces:
+                    if low <= end and high >= start and (exclusive or lock.exclusive) and lock not in found:
+                        found.append(lock)
+        return found
+
+    def pieces(self, lock: Lock) -> list[tuple[int, int]]:
+        """What is left of `lock` on the server."""
+        ranges = self.held.get(lock.owner)
+        return [(low, high) for low, high, held in ranges if held is lock] if ranges else []
