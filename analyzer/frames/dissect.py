@@ -93,7 +93,18 @@ def dissect(
                 found = read_unreachable(memory, at, stop, size, protocol)
                 if found[0] >= 0:
                     n_notices += tell_notice(
-                        book, faults, notices, n_notices, frame, time, source, to_high, to_low, found
+                        hosts,
+                        book.host_slots,
+                        counts,
+                        faults,
+                        notices,
+                        n_notices,
+                        frame,
+                        time,
+                        source,
+                        to_high,
+                        to_low,
+                        found,
                     )
             continue
         if piece != WHOLE:
@@ -131,7 +142,9 @@ def dissect(
             if source < 0 or target < 0:
                 note(faults, Fault.HOSTS_FULL, frame)
                 continue
-            flow, side = flow_row(book, source, target, sport, dport, protocol, flags, seq, ack)
+            flow, side = flow_row(
+                flows, book.flow_index, counts, source, target, sport, dport, protocol, flags, seq, ack
+            )
             if opening:  # it may be a new row, which the other direction's entry does not know
                 near[near_entry(to_low, low, (protocol << 32) | (dport << 16) | sport) + 5] = 0
             near[entry], near[entry + 1], near[entry + 2], near[entry + 3] = high, low, to_high, to_low
@@ -205,7 +218,9 @@ def note_sender(
 
 @kernel
 def tell_notice(
-    book: Any,
+    hosts: Any,
+    slots: Any,
+    counts: Any,
     faults: Any,
     notices: Any,
     row: Any,
@@ -218,8 +233,8 @@ def tell_notice(
 ) -> Any:
     """Write a row of `Notices`; how many were written, 0 where the hosts have no room."""
     code, quoted, port, high, low = found
-    target = host_row(book.hosts, book.host_slots, book.counts, to_high, to_low)
-    about = host_row(book.hosts, book.host_slots, book.counts, high, low)
+    target = host_row(hosts, slots, counts, to_high, to_low)
+    about = host_row(hosts, slots, counts, high, low)
     if target < 0 or about < 0:
         note(faults, Fault.HOSTS_FULL, frame)
         return 0

@@ -21,7 +21,7 @@ import numpy as np
 
 from analyzer.faults import Fault, Faults, note
 from analyzer.frames.dissect import FIN_SEEN, FLOWS_FULL, HOSTS_FULL, RST_SEEN, dissect
-from analyzer.frames.flows import FLOWS, HOSTS, INDEXED, NEAR, SPARE, UNUSED, Book, forget_near
+from analyzer.frames.flows import FLOWS, HOSTS, INDEXED, NEAR, SPARE, UNUSED, Book, FlowIndex, forget_near
 from analyzer.index import new_slots, refill
 from analyzer.kernels import compiled as twin
 from analyzer.tables import Bytes, Controls, Flows, Hosts, Notices, Packets, Segments, grown, new_table
@@ -52,11 +52,13 @@ class Dissector:
             hosts=new_table(Hosts, hosts),
             host_slots=new_slots(hosts),
             flows=new_table(Flows, flows),
-            key0=np.zeros(flows, np.int64),
-            key1=np.zeros(flows, np.int64),
-            held=np.zeros(flows, np.int8),
-            flow_slots=new_slots(flows),
-            spare=np.zeros(flows, np.int32),
+            flow_index=FlowIndex(
+                key0=np.zeros(flows, np.int64),
+                key1=np.zeros(flows, np.int64),
+                held=np.zeros(flows, np.int8),
+                spare=np.zeros(flows, np.int32),
+                slots=new_slots(flows),
+            ),
             near=np.zeros(NEAR * 8, np.int64),
             counts=np.zeros(3, np.int64),
         )
@@ -133,37 +135,38 @@ class Dissector:
         self._book = self._book._replace(hosts=hosts, host_slots=slots)
 
     def _grow_flows(self) -> None:
-        old = len(self.flows.host0)
-        capacity = min(2 * old, self._max_flows)
-        more = capacity - old
-        self._book = self._book._replace(
-            flows=grown(self.flows, capacity),
-            key0=np.pad(self._book.key0, (0, more)),
-            key1=np.pad(self._book.key1, (0, more)),
-            held=np.pad(self._book.held, (0, more)),
-            spare=np.pad(self._book.spare, (0, more)),
-            flow_slots=new_slots(capacity),
+        capacity = min(2 * len(self.flows.host0), self._max_flows)
+        more = capacity - len(self.flows.host0)
+        old = self._book.flow_index
+        index = FlowIndex(
+            key0=np.pad(old.key0, (0, more)),
+            key1=np.pad(old.key1, (0, more)),
+            held=np.pad(old.held, (0, more)),
+            spare=np.pad(old.spare, (0, more)),
+            slots=new_slots(capacity),
         )
+        self._book = self._book._replace(flows=grown(self.flows, capacity), flow_index=index)
         self._index_flows()
 
     def _index_flows(self) -> None:
-        rows = np.flatnonzero(self._book.held == INDEXED)
-        self._call(refill, self._book.flow_slots, self._book.key0, self._book.key1, rows, len(rows))
+        index = self._book.flow_index
+        rows = np.flatnonzero(index.held == INDEXED)
+        self._call(refill, index.slots, index.key0, index.key1, rows, len(rows))
 
     def _forget_flows(self, frame: int) -> None:
         """Give up half of the flows, and start afresh on finding the others."""
-        book = self._book
-        rows = np.flatnonzero(book.held != UNUSED)
+        index, counts = self._book.flow_index, self._book.counts
+        rows = np.flatnonzero(index.held != UNUSED)
         state = self.flows.state[rows]
-        closed = (state & RST_SEEN != 0) | (state & BOTH_FINS == BOTH_FINS) | (book.held[rows] != INDEXED)
+        closed = (state & RST_SEEN != 0) | (state & BOTH_FINS == BOTH_FINS) | (index.held[rows] != INDEXED)
         order = np.lexsort((self.flows.last_time[rows], ~closed))
         gone = rows[order[: (len(rows) + 1) // 2]]
-        book.held[gone] = UNUSED
-        spare = int(book.counts[SPARE])
-        book.spare[spare : spare + len(gone)] = gone
-        book.counts[SPARE] += len(gone)
+        index.held[gone] = UNUSED
+        spare = int(counts[SPARE])
+        index.spare[spare : spare + len(gone)] = gone
+        counts[SPARE] += len(gone)
         self._index_flows()
-        self._call(forget_near, book.near)
+        self._call(forget_near, self._book.near)
         self.forgotten.extend(gone.tolist())
         note(self._faults, Fault.FLOWS_EVICTED, frame)
         self._faults.count[Fault.FLOWS_EVICTED] += len(gone) - 1

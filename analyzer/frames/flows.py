@@ -30,17 +30,23 @@ HOSTS, FLOWS, SPARE = 0, 1, 2
 UNUSED, SUPERSEDED, INDEXED = 0, 1, 2
 
 
+class FlowIndex(NamedTuple):
+    """What finds a row of `Flows`; one row each, but for the slots."""
+
+    key0: I64  # both hosts
+    key1: I64  # both ports and the transport
+    held: I8  # not in use, in use, in use and in the index
+    spare: I32  # rows that were given up and may be used again
+    slots: Slots
+
+
 class Book(NamedTuple):
     """Every host and flow, and the ways to find them."""
 
     hosts: Hosts
     host_slots: Slots
     flows: Flows
-    key0: I64  # of a flow: both hosts
-    key1: I64  # both ports and the transport
-    held: I8  # what a row of flows is: not in use, in use, in use and in the index
-    flow_slots: Slots
-    spare: I32  # rows that were given up and may be used again
+    flow_index: FlowIndex
     near: I64
     counts: I64
 
@@ -71,7 +77,9 @@ def near_entry(source: Any, target: Any, ends: Any) -> Any:
 
 @kernel
 def flow_row(
-    book: Any,
+    flows: Any,
+    index: Any,
+    counts: Any,
     source: Any,
     target: Any,
     sport: Any,
@@ -86,26 +94,26 @@ def flow_row(
         key0, key1 = (source << 32) | target, (transport << 32) | (sport << 16) | dport
     else:
         key0, key1 = (target << 32) | source, (transport << 32) | (dport << 16) | sport
-    row = find(book.flow_slots, book.key0, book.key1, key0, key1)
+    row = find(index.slots, index.key0, index.key1, key0, key1)
     opening = transport == TCP and flags & (SYN | ACK) == SYN
-    if row >= 0 and opening and int(book.flows.isn[row]) != seq:
-        drop(book.flow_slots, book.key0, book.key1, row)
-        book.held[row] = SUPERSEDED
+    if row >= 0 and opening and int(flows.isn[row]) != seq:
+        drop(index.slots, index.key0, index.key1, row)
+        index.held[row] = SUPERSEDED
         row = -1
     if row < 0:
-        row = new_flow_row(book.counts, book.spare)
-        book.key0[row] = key0
-        book.key1[row] = key1
-        book.held[row] = INDEXED
-        put(book.flow_slots, book.key0, book.key1, row)
+        row = new_flow_row(counts, index.spare)
+        index.key0[row] = key0
+        index.key1[row] = key1
+        index.held[row] = INDEXED
+        put(index.slots, index.key0, index.key1, row)
         isn = -1
         if opening:
             isn = seq
         elif transport == TCP and flags & SYN:  # the answer to a SYN that was not captured
             isn = (ack - 1) & 0xFFFFFFFF
-        start_flow(book.flows, row, source, target, sport, dport, transport, isn)
+        start_flow(flows, row, source, target, sport, dport, transport, isn)
     side = 1
-    if int(book.flows.host0[row]) == source and int(book.flows.port0[row]) == sport:
+    if int(flows.host0[row]) == source and int(flows.port0[row]) == sport:
         side = 0
     return row, side
 
