@@ -21,13 +21,15 @@ from analyzer.kernels import compiled as _compiled
 from analyzer.messages.arena import new_arena
 from analyzer.messages.loop import assemble
 from analyzer.messages.pairing import (
-    OPEN_COUNT,
+    LENGTH_OF,
+    OPEN,
     ORPHANS,
     REPLIES,
     RETRANSMITTED,
     SERIALS,
     UNANSWERED,
     count_unanswered,
+    list_of,
     new_calls,
 )
 from analyzer.messages.records import LISTED, new_parsers
@@ -56,6 +58,7 @@ class Limits(NamedTuple):
     """Bounds on what is kept."""
 
     calls: int = 1 << 17  # copies of calls, open or answered
+    answered: int = 1 << 14  # ... answered
     chunks: int = 8192  # segments that wait behind holes, in all
     stream_chunks: int = 256  # ... of one stream
     stream_bytes: int = 1 << 20
@@ -94,7 +97,7 @@ class Assembler:
         self._chunks = new_chunks(limits.chunks)
         self._tcp = new_state(limits.stream_chunks, limits.stream_bytes)
         self._log = new_log(0)
-        self._calls = new_calls(limits.calls)
+        self._calls, self._slots = new_calls(limits.calls, limits.answered)
         self._arena = new_arena(arena_size)
         self._rows = new_rows(0)
         self._is_compiled = compiled
@@ -160,21 +163,21 @@ class Assembler:
 
     def open_calls(self) -> int:
         """Copies of calls that wait for a reply now."""
-        return int(self._calls.state[OPEN_COUNT])
+        return int(self._calls[0, list_of(OPEN) + LENGTH_OF])
 
     def unanswered_calls(self) -> int:
         """Calls of which no copy was answered, up to now."""
-        return int(self._calls.state[UNANSWERED]) + int(self._unanswered(self._calls))
+        return int(self._calls[0, UNANSWERED]) + int(self._unanswered(self._calls))
 
     @property
     def calls(self) -> int:
         """Calls delivered, every copy."""
-        return int(self._calls.state[SERIALS])
+        return int(self._calls[0, SERIALS])
 
     @property
     def replies(self) -> int:
         """Replies delivered."""
-        return int(self._calls.state[REPLIES])
+        return int(self._calls[0, REPLIES])
 
     @property
     def messages(self) -> int:
@@ -184,12 +187,12 @@ class Assembler:
     @property
     def retransmissions(self) -> int:
         """Calls that were copies of an earlier one."""
-        return int(self._calls.state[RETRANSMITTED])
+        return int(self._calls[0, RETRANSMITTED])
 
     @property
     def orphan_replies(self) -> int:
         """Replies whose call was not captured."""
-        return int(self._calls.state[ORPHANS])
+        return int(self._calls[0, ORPHANS])
 
     def _of_stream(self, flow: int, side: int, column: int, default: int) -> int:
         stream = 2 * flow + side
@@ -219,6 +222,7 @@ class Assembler:
             self._tcp,
             self._log,
             self._calls,
+            self._slots,
             self._arena,
             self._head_only,
             self._programs,

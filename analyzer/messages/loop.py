@@ -98,6 +98,7 @@ def assemble(
     tcp: Any,
     log: Any,
     calls: Any,
+    slots: Any,
     arena: Any,
     head_only: Any,
     programs: Any,
@@ -115,12 +116,21 @@ def assemble(
             if ending:
                 no_segment(tcp)
             else:
-                pick_up(segments, row, tcp)
+                tcp[SEG_STREAM] = int(segments.flow[row]) * 2 + int(segments.side[row])
+                tcp[SEG_FLAGS] = int(segments.flags[row])
+                tcp[SEG_SEQ] = int(segments.seq[row])
+                tcp[SEG_ACK] = int(segments.ack[row])
+                tcp[SEG_START] = int(segments.start[row])
+                tcp[SEG_KEPT] = int(segments.kept[row])
+                tcp[SEG_SIZE] = int(segments.size[row])
+                tcp[SEG_FRAME] = int(segments.frame[row])
+                tcp[SEG_TIME] = int(segments.time[row])
+                tcp[TAKEN] = 0
                 if int(tcp[SEG_FLAGS]) < 0:
                     row += 1
                     address(hosts0, hosts1, ports0, ports1, int(tcp[SEG_STREAM]), UDP, m)
-                    if datagram(memory, streams, parsers, tcp, calls, head_only, programs, m):
-                        pair(memory, calls, client_of(m), m, int(arena[BLOCK]), faults)
+                    if datagram(memory, streams, parsers, tcp, calls, slots, head_only, programs, m):
+                        pair(memory, calls, slots, client_of(m), m, int(arena[BLOCK]), faults)
                         n += 1
                     continue
                 arrive(streams, chunks, tcp)
@@ -136,29 +146,16 @@ def assemble(
         stream = int(tcp[RUNNING])
         m[FRAME], m[TIME] = int(tcp[DONE_FRAME]), int(tcp[DONE_TIME])
         peer = int(streams[stream ^ 1, ID])
-        if next_record(memory, parsers, stream, tcp, arena, calls, peer, head_only, programs, m, faults):
+        if next_record(
+            memory, parsers, stream, tcp, arena, calls, slots, peer, head_only, programs, m, faults
+        ):
             parsers[stream, CARRIES] = 1
             address(hosts0, hosts1, ports0, ports1, stream, TCP, m)
             m[XID], m[REPLY] = word(memory, int(m[START])), word(memory, int(m[START]) + 4)
             caller = peer if int(m[REPLY]) == 1 else int(streams[stream, ID])
-            pair(memory, calls, caller, m, int(arena[BLOCK]), faults)
+            pair(memory, calls, slots, caller, m, int(arena[BLOCK]), faults)
             n += 1
     return row, n
-
-
-@kernel
-def pick_up(segments: Any, row: Any, tcp: Any) -> None:
-    """Take a segment in hand."""
-    tcp[SEG_STREAM] = int(segments.flow[row]) * 2 + int(segments.side[row])
-    tcp[SEG_FLAGS] = int(segments.flags[row])
-    tcp[SEG_SEQ] = int(segments.seq[row])
-    tcp[SEG_ACK] = int(segments.ack[row])
-    tcp[SEG_START] = int(segments.start[row])
-    tcp[SEG_KEPT] = int(segments.kept[row])
-    tcp[SEG_SIZE] = int(segments.size[row])
-    tcp[SEG_FRAME] = int(segments.frame[row])
-    tcp[SEG_TIME] = int(segments.time[row])
-    tcp[TAKEN] = 0
 
 
 @kernel
@@ -207,6 +204,7 @@ def datagram(
     parsers: Any,
     tcp: Any,
     calls: Any,
+    slots: Any,
     head_only: Any,
     programs: Any,
     m: Any,
@@ -224,7 +222,7 @@ def datagram(
             return False
     elif reply > 1:
         return False
-    elif not is_open(calls, client, xid):
+    elif not is_open(calls, slots, client, xid):
         carried = int(parsers[stream, CARRIES]) + int(parsers[stream ^ 1, CARRIES]) > 0
         by_port = int(m[SPORT]) == PORTMAP_PORT or int(m[SPORT]) == NFS_PORT
         if not (carried or by_port) or not is_reply(memory, at, kept, size):
@@ -236,7 +234,7 @@ def datagram(
     m[TIME] = int(tcp[SEG_TIME])
     limit = RECORD_LIMIT
     if size > HEAD:
-        limit = keep_limit(memory, at, kept, calls, client, head_only)
+        limit = keep_limit(memory, at, kept, calls, slots, client, head_only)
     m[DAMAGE] = HEAD_DAMAGE if limit < size else 0
     if kept < size and kept < limit:
         m[DAMAGE] = int(m[DAMAGE]) | CUT
@@ -245,12 +243,12 @@ def datagram(
 
 
 @kernel
-def pair(memory: Any, calls: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
+def pair(memory: Any, calls: Any, slots: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
     """Read the header of the message in hand and find its partner."""
     clear(m)
     if int(m[REPLY]) == 0:
         read_call(memory, m, faults)
-        take_call(memory, calls, caller, m, block, faults)
+        take_call(memory, calls, slots, caller, m, block, faults)
     else:
-        take_reply(calls, caller, m, block, faults)
+        take_reply(calls, slots, caller, m, block, faults)
         read_reply(memory, m, faults)

@@ -13,16 +13,17 @@ for a minute after, since a copy and the reply may cross; otherwise it is a new 
 the xid. A client that reconnected, or changed its UDP port, sends its calls again: a second
 index, by hosts, program and xid, finds the first copy while that is open.
 
-Answered calls are remembered until their rows are needed. Rows are taken from a free list,
-then from the longest answered, then from the longest open: a call that a stalled server keeps
-waiting survives a busy minute.
+Answered calls are remembered until their rows are needed: a new row comes from the free list,
+then from the longest answered, then from the longest open, so a call that a stalled server
+keeps waiting survives a busy minute. Few answered ones are kept, since every row that is used
+again is a cache miss (0.35 s for a million messages with 131,072 of them, none with 16,384).
 
 Never: trusts an xid alone; forgets an open call without counting it.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,12 @@ from analyzer.messages.row import (
     XID,
 )
 
-# Columns of `Calls.rows`
+# Columns of `calls`, one row per copy of a call. Row 0 is no call: it holds the counters below.
 (
+    CALLER,  # key
+    CALL_XID,
+    HOSTS,  # second key: client and server,
+    WANTED,  # program and xid
     STATE,
     SERIAL,
     ROW_FRAME,
@@ -68,7 +73,7 @@ from analyzer.messages.row import (
     ARGS,  # where the arguments are in memory
     ARGS_KEPT,
     ARGS_BLOCK,  # ... as long as this is the block
-    BEFORE,  # neighbours in the list of open or of answered rows
+    BEFORE,  # neighbours in the list of its state
     BEHIND,
     FIRST,  # serial number of the first copy
     COPY,  # next copy in the chain
@@ -79,12 +84,12 @@ from analyzer.messages.row import (
     HEAD,  # 1 on the head of a chain
     RESENT,  # 1: another row is answerable for it
     ORIGIN,  # row of the first copy on another connection, -1 none
-) = range(24)
+) = range(28)
 FREE, OPEN, ANSWERED = 0, 1, 2
 
-# `Calls.state`. Lists are (first, last) pairs; that of state S begins at LISTS + 2 * S.
-SERIALS, UNUSED, OPEN_COUNT, UNANSWERED, RETRANSMITTED, ORPHANS, REPLIES, LISTS = range(8)
-STATES = LISTS + 6
+# Row 0. Three lists of rows, by state: first, last, length.
+SERIALS, UNUSED, UNANSWERED, RETRANSMITTED, ORPHANS, REPLIES, MOST_ANSWERED, LISTS = range(8)
+LAST_OF, LENGTH_OF = 1, 2
 
 ARGS_LIMIT = 768
 HASH_LIMIT = 128
@@ -97,124 +102,115 @@ ORPHAN_REPLY = int(Fault.ORPHAN_REPLY)
 BLOCK = _arena.BLOCK
 
 
-class Calls(NamedTuple):
-    """Open calls and those answered lately."""
-
-    rows: NDArray[np.int64]
-    caller: NDArray[np.int64]  # key: caller, xid
-    xid: NDArray[np.int64]
-    hosts: NDArray[np.int64]  # second key: client and server, program and xid
-    wanted: NDArray[np.int64]
-    slots: NDArray[np.int32]
-    host_slots: NDArray[np.int32]
-    state: NDArray[np.int64]
+def new_calls(capacity: int, answered: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Room for `capacity` copies of calls, of them `answered` answered ones, and two indexes."""
+    calls = np.zeros((capacity + 1, 28), np.int64)
+    calls[0, LISTS:] = -1
+    for status in (FREE, OPEN, ANSWERED):
+        calls[0, list_of(status) + LENGTH_OF] = 0
+    calls[0, UNUSED], calls[0, MOST_ANSWERED] = 1, answered
+    return calls, np.stack([new_slots(capacity), new_slots(capacity)])
 
 
-def new_calls(capacity: int) -> Calls:
-    """Room for `capacity` copies of calls."""
-    state = np.full(STATES, -1, np.int64)
-    state[:LISTS] = 0
-    caller, xid, hosts, wanted = (np.zeros(capacity, np.int64) for _ in range(4))
-    rows = np.zeros((capacity, 24), np.int64)
-    return Calls(rows, caller, xid, hosts, wanted, new_slots(capacity), new_slots(capacity), state)
+@kernel
+def list_of(status: Any) -> Any:
+    """Where in row 0 the list of a state is."""
+    return LISTS + 3 * status
 
 
 @kernel
 def link(calls: Any, row: Any, status: Any) -> None:
     """Put a row at the end of the list of a state."""
-    rows, first = calls.rows, LISTS + 2 * status
-    last = int(calls.state[first + 1])
-    rows[row, STATE] = status
-    rows[row, BEFORE] = last
-    rows[row, BEHIND] = -1
+    first = list_of(status)
+    last = int(calls[0, first + LAST_OF])
+    calls[row, STATE] = status
+    calls[row, BEFORE] = last
+    calls[row, BEHIND] = -1
     if last >= 0:
-        rows[last, BEHIND] = row
+        calls[last, BEHIND] = row
     else:
-        calls.state[first] = row
-    calls.state[first + 1] = row
-    if status == OPEN:
-        calls.state[OPEN_COUNT] += 1
+        calls[0, first] = row
+    calls[0, first + LAST_OF] = row
+    calls[0, first + LENGTH_OF] += 1
 
 
 @kernel
 def unlink(calls: Any, row: Any) -> None:
     """Take a row out of the list of its state."""
-    rows, status = calls.rows, int(calls.rows[row, STATE])
-    first = LISTS + 2 * status
-    before, behind = int(rows[row, BEFORE]), int(rows[row, BEHIND])
+    first = list_of(int(calls[row, STATE]))
+    before, behind = int(calls[row, BEFORE]), int(calls[row, BEHIND])
     if before >= 0:
-        rows[before, BEHIND] = behind
+        calls[before, BEHIND] = behind
     else:
-        calls.state[first] = behind
+        calls[0, first] = behind
     if behind >= 0:
-        rows[behind, BEFORE] = before
+        calls[behind, BEFORE] = before
     else:
-        calls.state[first + 1] = before
-    if status == OPEN:
-        calls.state[OPEN_COUNT] -= 1
+        calls[0, first + LAST_OF] = before
+    calls[0, first + LENGTH_OF] -= 1
 
 
 @kernel
-def allocate(calls: Any, frame: Any, faults: Any) -> Any:
+def allocate(calls: Any, slots: Any, frame: Any, faults: Any) -> Any:
     """A row for a new copy, in no list."""
-    free = int(calls.state[LISTS + 2 * FREE])
-    if free >= 0:
-        unlink(calls, free)
-        return free
-    unused = int(calls.state[UNUSED])
-    if unused < len(calls.caller):
-        calls.state[UNUSED] = unused + 1
+    row = int(calls[0, list_of(FREE)])
+    if row >= 0:
+        unlink(calls, row)
+        return row
+    answered = list_of(ANSWERED)
+    unused = int(calls[0, UNUSED])
+    if unused < len(calls) and int(calls[0, answered + LENGTH_OF]) < int(calls[0, MOST_ANSWERED]):
+        calls[0, UNUSED] = unused + 1
         return unused
-    row = int(calls.state[LISTS + 2 * ANSWERED])
+    row = int(calls[0, answered])
     if row < 0:
-        row = int(calls.state[LISTS + 2 * OPEN])
+        row = int(calls[0, list_of(OPEN)])
         note(faults, CALLS_EVICTED, frame)
-    behead(calls, row)
+    behead(calls, slots, row)
     return row
 
 
 @kernel
-def behead(calls: Any, row: Any) -> None:
+def behead(calls: Any, slots: Any, row: Any) -> None:
     """Take a row out of everything; the next copy of its call becomes the head.
 
     Rows leave oldest first and answered ones before open ones, so the row is a head.
     """
-    rows = calls.rows
-    drop(calls.slots, calls.caller, calls.xid, row)
-    drop(calls.host_slots, calls.hosts, calls.wanted, row)
-    copy = int(rows[row, COPY])
+    drop(slots[0], calls[:, CALLER], calls[:, CALL_XID], row)
+    drop(slots[1], calls[:, HOSTS], calls[:, WANTED], row)
+    copy = int(calls[row, COPY])
     if copy >= 0:
-        rows[copy, HEAD] = 1
-        rows[copy, LAST] = int(rows[row, LAST])
-        asked, answered = int(rows[row, ASKED]), int(rows[row, ANSWERED_ROW])
-        rows[copy, ASKED] = copy if asked == row else asked
-        rows[copy, ANSWERED_ROW] = -1 if answered == row else answered
-        rows[copy, ANSWERED_TIME] = int(rows[row, ANSWERED_TIME])
+        calls[copy, HEAD] = 1
+        calls[copy, LAST] = int(calls[row, LAST])
+        asked, answered = int(calls[row, ASKED]), int(calls[row, ANSWERED_ROW])
+        calls[copy, ASKED] = copy if asked == row else asked
+        calls[copy, ANSWERED_ROW] = -1 if answered == row else answered
+        calls[copy, ANSWERED_TIME] = int(calls[row, ANSWERED_TIME])
         if answered >= 0:
-            rows[copy, RESENT] = 1
-        put(calls.slots, calls.caller, calls.xid, copy)
-    elif is_unanswered(rows, row):
-        calls.state[UNANSWERED] += 1
+            calls[copy, RESENT] = 1
+        put(slots[0], calls[:, CALLER], calls[:, CALL_XID], copy)
+    elif is_unanswered(calls, row):
+        calls[0, UNANSWERED] += 1
     unlink(calls, row)
 
 
 @kernel
-def is_unanswered(rows: Any, row: Any) -> Any:
+def is_unanswered(calls: Any, row: Any) -> Any:
     """Whether a row stands for a call of which no copy was answered."""
     return (
-        int(rows[row, STATE]) == OPEN
-        and int(rows[row, HEAD]) == 1
-        and int(rows[row, ANSWERED_ROW]) < 0
-        and int(rows[row, RESENT]) == 0
+        int(calls[row, STATE]) == OPEN
+        and int(calls[row, HEAD]) == 1
+        and int(calls[row, ANSWERED_ROW]) < 0
+        and int(calls[row, RESENT]) == 0
     )
 
 
 @kernel
-def drop_chain(calls: Any, row: Any) -> None:
+def drop_chain(calls: Any, slots: Any, row: Any) -> None:
     """Forget all copies of a call."""
     while row >= 0:
-        copy = int(calls.rows[row, COPY])
-        behead(calls, row)
+        copy = int(calls[row, COPY])
+        behead(calls, slots, row)
         link(calls, row, FREE)
         row = copy
 
@@ -236,145 +232,142 @@ def digest(memory: Any, m: Any) -> Any:
 
 
 @kernel
-def is_same(rows: Any, row: Any, m: Any, hashed: Any) -> Any:
+def is_same(calls: Any, row: Any, m: Any, hashed: Any) -> Any:
     """Whether the call in hand is a copy of that of a row."""
     return (
-        int(rows[row, HASH]) == hashed
-        and int(rows[row, ROW_PROGRAM]) == int(m[PROGRAM])
-        and int(rows[row, ROW_VERSION]) == int(m[VERSION])
-        and int(rows[row, ROW_PROCEDURE]) == int(m[PROCEDURE])
+        int(calls[row, HASH]) == hashed
+        and int(calls[row, ROW_PROGRAM]) == int(m[PROGRAM])
+        and int(calls[row, ROW_VERSION]) == int(m[VERSION])
+        and int(calls[row, ROW_PROCEDURE]) == int(m[PROCEDURE])
     )
 
 
 @kernel
-def take_call(memory: Any, calls: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
+def take_call(memory: Any, calls: Any, slots: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
     """Enter a call and say whose copy it is."""
-    rows, xid, time = calls.rows, int(m[XID]), int(m[TIME])
+    xid, time = int(m[XID]), int(m[TIME])
     hashed = digest(memory, m)
-    new = allocate(calls, int(m[FRAME]), faults)
-    fill(rows, new, m, int(calls.state[SERIALS]), hashed, block)
-    calls.state[SERIALS] += 1
-    m[CALL] = int(rows[new, SERIAL])
-    row = find(calls.slots, calls.caller, calls.xid, caller, xid)
+    new = allocate(calls, slots, int(m[FRAME]), faults)
+    fill(calls, new, m, int(calls[0, SERIALS]), hashed, block)
+    calls[0, SERIALS] += 1
+    m[CALL] = int(calls[new, SERIAL])
+    row = find(slots[0], calls[:, CALLER], calls[:, CALL_XID], caller, xid)
     if row >= 0:
-        is_open = int(rows[row, ASKED]) >= 0
-        recent = is_open or time - int(rows[row, ANSWERED_TIME]) <= RECENT
-        if recent and is_same(rows, row, m, hashed):
+        is_open = int(calls[row, ASKED]) >= 0
+        recent = is_open or time - int(calls[row, ANSWERED_TIME]) <= RECENT
+        if recent and is_same(calls, row, m, hashed):
             chain(calls, row, new)
         else:
             if is_open:
                 note(faults, XID_REUSED, int(m[FRAME]))
-            drop_chain(calls, row)
+            drop_chain(calls, slots, row)
             row = -1
-    calls.caller[new] = caller
-    calls.xid[new] = xid
-    calls.hosts[new] = int(m[SRC]) << 32 | int(m[DST])
-    calls.wanted[new] = int(m[PROGRAM]) << 32 | xid
+    calls[new, CALLER] = caller
+    calls[new, CALL_XID] = xid
+    calls[new, HOSTS] = int(m[SRC]) << 32 | int(m[DST])
+    calls[new, WANTED] = int(m[PROGRAM]) << 32 | xid
     if row < 0:
-        put(calls.slots, calls.caller, calls.xid, new)
-        hosts, wanted = int(calls.hosts[new]), int(calls.wanted[new])
-        other = find(calls.host_slots, calls.hosts, calls.wanted, hosts, wanted)
-        if other >= 0 and int(rows[other, STATE]) == OPEN and is_same(rows, other, m, hashed):
-            rows[new, FIRST] = int(rows[other, FIRST])
-            rows[new, ORIGIN] = other
-            rows[other, RESENT] = 1
+        put(slots[0], calls[:, CALLER], calls[:, CALL_XID], new)
+        hosts, wanted = int(calls[new, HOSTS]), int(calls[new, WANTED])
+        other = find(slots[1], calls[:, HOSTS], calls[:, WANTED], hosts, wanted)
+        if other >= 0 and int(calls[other, STATE]) == OPEN and is_same(calls, other, m, hashed):
+            calls[new, FIRST] = int(calls[other, FIRST])
+            calls[new, ORIGIN] = other
+            calls[other, RESENT] = 1
         else:
             if other >= 0:
-                drop(calls.host_slots, calls.hosts, calls.wanted, other)
-            put(calls.host_slots, calls.hosts, calls.wanted, new)
+                drop(slots[1], calls[:, HOSTS], calls[:, WANTED], other)
+            put(slots[1], calls[:, HOSTS], calls[:, WANTED], new)
     link(calls, new, OPEN)
-    if int(rows[new, FIRST]) != int(m[CALL]):
-        m[RETRANSMIT_OF] = int(rows[new, FIRST])
-        calls.state[RETRANSMITTED] += 1
+    if int(calls[new, FIRST]) != int(m[CALL]):
+        m[RETRANSMIT_OF] = int(calls[new, FIRST])
+        calls[0, RETRANSMITTED] += 1
 
 
 @kernel
-def fill(rows: Any, row: Any, m: Any, serial: Any, hashed: Any, block: Any) -> None:
+def fill(calls: Any, row: Any, m: Any, serial: Any, hashed: Any, block: Any) -> None:
     """Write a call into its row, as the head of its own chain."""
-    rows[row, SERIAL] = serial
-    rows[row, ROW_FRAME] = m[FRAME]
-    rows[row, ROW_TIME] = m[TIME]
-    rows[row, ROW_PROGRAM] = m[PROGRAM]
-    rows[row, ROW_VERSION] = m[VERSION]
-    rows[row, ROW_PROCEDURE] = m[PROCEDURE]
-    rows[row, ROW_RPCVERS] = m[RPCVERS]
-    rows[row, ROW_GSS] = m[GSS]
-    rows[row, HASH] = hashed
-    rows[row, ARGS] = m[BODY]
-    rows[row, ARGS_KEPT] = min(int(m[BODY_KEPT]), ARGS_LIMIT)
-    rows[row, ARGS_BLOCK] = block
-    rows[row, FIRST] = serial
-    rows[row, COPY] = -1
-    rows[row, LAST] = row
-    rows[row, ASKED] = row
-    rows[row, ANSWERED_ROW] = -1
-    rows[row, HEAD] = 1
-    rows[row, RESENT] = 0
-    rows[row, ORIGIN] = -1
+    calls[row, SERIAL] = serial
+    calls[row, ROW_FRAME] = m[FRAME]
+    calls[row, ROW_TIME] = m[TIME]
+    calls[row, ROW_PROGRAM] = m[PROGRAM]
+    calls[row, ROW_VERSION] = m[VERSION]
+    calls[row, ROW_PROCEDURE] = m[PROCEDURE]
+    calls[row, ROW_RPCVERS] = m[RPCVERS]
+    calls[row, ROW_GSS] = m[GSS]
+    calls[row, HASH] = hashed
+    calls[row, ARGS] = m[BODY]
+    calls[row, ARGS_KEPT] = min(int(m[BODY_KEPT]), ARGS_LIMIT)
+    calls[row, ARGS_BLOCK] = block
+    calls[row, FIRST] = serial
+    calls[row, COPY] = -1
+    calls[row, LAST] = row
+    calls[row, ASKED] = row
+    calls[row, ANSWERED_ROW] = -1
+    calls[row, HEAD] = 1
+    calls[row, RESENT] = 0
+    calls[row, ORIGIN] = -1
 
 
 @kernel
 def chain(calls: Any, head: Any, row: Any) -> None:
     """Hang a copy on the chain of its call."""
-    rows = calls.rows
-    rows[int(rows[head, LAST]), COPY] = row
-    rows[head, LAST] = row
-    if int(rows[head, ASKED]) < 0:
-        rows[head, ASKED] = row
-    rows[row, FIRST] = int(rows[head, FIRST])
-    rows[row, HEAD] = 0
+    calls[int(calls[head, LAST]), COPY] = row
+    calls[head, LAST] = row
+    if int(calls[head, ASKED]) < 0:
+        calls[head, ASKED] = row
+    calls[row, FIRST] = int(calls[head, FIRST])
+    calls[row, HEAD] = 0
 
 
 @kernel
-def take_reply(calls: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
+def take_reply(calls: Any, slots: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
     """Say which call a reply answers."""
-    rows = calls.rows
-    calls.state[REPLIES] += 1
-    head = find(calls.slots, calls.caller, calls.xid, caller, int(m[XID]))
+    calls[0, REPLIES] += 1
+    head = find(slots[0], calls[:, CALLER], calls[:, CALL_XID], caller, int(m[XID]))
     if head < 0:
-        calls.state[ORPHANS] += 1
+        calls[0, ORPHANS] += 1
         note(faults, ORPHAN_REPLY, int(m[FRAME]))
         return
-    row = int(rows[head, ASKED])
+    row = int(calls[head, ASKED])
     if row < 0:
-        row = int(rows[head, ANSWERED_ROW])
+        row = int(calls[head, ANSWERED_ROW])
         note(faults, DUPLICATE_REPLY, int(m[FRAME]))
     else:
-        answer(calls, head, row, int(m[TIME]))
-    m[CALL] = int(rows[row, SERIAL])
-    m[PROGRAM] = int(rows[row, ROW_PROGRAM])
-    m[VERSION] = int(rows[row, ROW_VERSION])
-    m[PROCEDURE] = int(rows[row, ROW_PROCEDURE])
-    m[RPCVERS] = int(rows[row, ROW_RPCVERS])
-    m[GSS] = int(rows[row, ROW_GSS])
-    m[CALL_FRAME] = int(rows[row, ROW_FRAME])
-    m[CALL_TIME] = int(rows[row, ROW_TIME])
-    if int(rows[row, ARGS_BLOCK]) == block:
-        m[CALL_BODY] = int(rows[row, ARGS])
-        m[CALL_BODY_KEPT] = int(rows[row, ARGS_KEPT])
+        answer(calls, slots, head, row, int(m[TIME]))
+    m[CALL] = int(calls[row, SERIAL])
+    m[PROGRAM] = int(calls[row, ROW_PROGRAM])
+    m[VERSION] = int(calls[row, ROW_VERSION])
+    m[PROCEDURE] = int(calls[row, ROW_PROCEDURE])
+    m[RPCVERS] = int(calls[row, ROW_RPCVERS])
+    m[GSS] = int(calls[row, ROW_GSS])
+    m[CALL_FRAME] = int(calls[row, ROW_FRAME])
+    m[CALL_TIME] = int(calls[row, ROW_TIME])
+    if int(calls[row, ARGS_BLOCK]) == block:
+        m[CALL_BODY] = int(calls[row, ARGS])
+        m[CALL_BODY_KEPT] = int(calls[row, ARGS_KEPT])
 
 
 @kernel
-def answer(calls: Any, head: Any, row: Any, time: Any) -> None:
+def answer(calls: Any, slots: Any, head: Any, row: Any, time: Any) -> None:
     """A copy is answered: move on to the next one."""
-    rows = calls.rows
-    rows[head, ASKED] = int(rows[row, COPY])
-    rows[head, ANSWERED_ROW] = row
-    rows[head, ANSWERED_TIME] = time
+    calls[head, ASKED] = int(calls[row, COPY])
+    calls[head, ANSWERED_ROW] = row
+    calls[head, ANSWERED_TIME] = time
     unlink(calls, row)
     link(calls, row, ANSWERED)
-    origin = int(rows[row, ORIGIN])
-    if origin >= 0 and int(rows[origin, FIRST]) == int(rows[row, FIRST]):
-        drop(calls.host_slots, calls.hosts, calls.wanted, origin)
+    origin = int(calls[row, ORIGIN])
+    if origin >= 0 and int(calls[origin, FIRST]) == int(calls[row, FIRST]):
+        drop(slots[1], calls[:, HOSTS], calls[:, WANTED], origin)
 
 
 @kernel
 def count_unanswered(calls: Any) -> Any:
     """Open calls of which no copy is answered."""
     count = 0
-    row = int(calls.state[LISTS + 2 * OPEN])
+    row = int(calls[0, list_of(OPEN)])
     while row >= 0:
-        if is_unanswered(calls.rows, row):
+        if is_unanswered(calls, row):
             count += 1
-        row = int(calls.rows[row, BEHIND])
+        row = int(calls[row, BEHIND])
     return count

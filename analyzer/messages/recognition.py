@@ -18,6 +18,7 @@ from typing import Any
 
 from analyzer.index import find
 from analyzer.kernels import kernel
+from analyzer.messages.pairing import CALL_XID, CALLER
 
 HEADER = 32  # bytes that decide: up to the length of a call's credentials
 CREDENTIAL_LIMIT = 400
@@ -76,6 +77,6 @@ def is_reply(memory: Any, at: Any, kept: Any, size: Any) -> Any:
 
 
 @kernel
-def is_open(calls: Any, caller: Any, xid: Any) -> Any:
+def is_open(calls: Any, slots: Any, caller: Any, xid: Any) -> Any:
     """Whether a call with this xid of this caller is remembered."""
-    return find(calls.slots, calls.caller, calls.xid, caller, xid) >= 0
+    return find(slots[0], calls[:, CALLER], calls[:, CALL_XID], caller, xid) >= 0

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from analyzer.faults import Fault, note
 from analyzer.index import find
 from analyzer.kernels import kernel
-from analyzer.messages.arena import LIMIT, TOP
-from analyzer.messages.pairing import ROW_PROCEDURE, ROW_PROGRAM, ROW_VERSION
+from analyzer.messages.arena import LIMIT, TOP, move
+from analyzer.messages.pairing import CALL_XID, CALLER, ROW_PROCEDURE, ROW_PROGRAM, ROW_VERSION
 from analyzer.messages.recognition import HEADER, is_call, is_open, is_reply, word
 from analyzer.messages.row import DAMAGE, FIRST_FRAME, FRAME, KEPT, SIZE, START, STREAM_END
 from analyzer.segments.reassembly import AT, BEGINS, END, KEPT_END, LOSS, OFFSET_END, OWN_FRAME
@@ -81,6 +81,7 @@ def next_record(
     tcp: Any,
     arena: Any,
     calls: Any,
+    slots: Any,
     peer: Any,
     head_only: Any,
     programs: Any,
@@ -93,20 +94,20 @@ def next_record(
     """
     while int(tcp[AT]) < int(tcp[END]):
         searching = int(parsers[s, STEP]) == SEARCHING
-        if searching and not search(memory, parsers, s, tcp, calls, peer, programs, m, faults):
+        if searching and not search(memory, parsers, s, tcp, calls, slots, peer, programs, m, faults):
             tcp[AT] = tcp[END]
             return False
         if int(parsers[s, INSIDE]) == 0 and int(parsers[s, MARK_BYTES]) == 0:
-            if whole(memory, parsers, s, tcp, calls, peer, head_only, programs, m, faults):
+            if whole(memory, parsers, s, tcp, calls, slots, peer, head_only, programs, m, faults):
                 return True
             if int(parsers[s, STEP]) == SEARCHING:
                 continue
         if int(parsers[s, LEFT]) == 0:
             read_mark(memory, parsers, s, tcp, m, faults)
         else:
-            consume(memory, parsers, s, tcp, arena, calls, peer, head_only, programs, m, faults)
+            consume(memory, parsers, s, tcp, arena, calls, slots, peer, head_only, programs, m, faults)
         over = int(parsers[s, INSIDE]) == 1 and int(parsers[s, LEFT]) == 0 and int(parsers[s, LAST]) == 1
-        if over and complete(memory, parsers, s, tcp, calls, peer, programs, m, faults):
+        if over and complete(memory, parsers, s, tcp, calls, slots, peer, programs, m, faults):
             return True
     return False
 
@@ -118,6 +119,7 @@ def whole(
     s: Any,
     tcp: Any,
     calls: Any,
+    slots: Any,
     peer: Any,
     head_only: Any,
     programs: Any,
@@ -139,14 +141,14 @@ def whole(
         lose(parsers, s, m, faults)
         return False
     if int(parsers[s, STEP]) == NEW:
-        if not is_message(memory, at, kept, size, True, True, calls, peer, programs):
+        if not is_message(memory, at, kept, size, True, True, calls, slots, peer, programs):
             lose(parsers, s, m, faults)
             return False
         parsers[s, STEP] = IN_STEP
     tcp[AT] = at + size
     keep = RECORD_LIMIT
     if size > HEAD:
-        keep = keep_limit(memory, at, kept, calls, peer, head_only)
+        keep = keep_limit(memory, at, kept, calls, slots, peer, head_only)
     m[DAMAGE] = HEAD_DAMAGE if keep < size else 0
     if kept < size and kept < keep:
         m[DAMAGE] = int(m[DAMAGE]) | int(tcp[LOSS])
@@ -159,18 +161,18 @@ def whole(
 
 
 @kernel
-def keep_limit(memory: Any, at: Any, kept: Any, calls: Any, peer: Any, head_only: Any) -> Any:
+def keep_limit(memory: Any, at: Any, kept: Any, calls: Any, slots: Any, peer: Any, head_only: Any) -> Any:
     """How many bytes of a record are worth keeping, from its first words."""
     if kept < 24 or len(head_only) == 0:
         return RECORD_LIMIT
     reply = word(memory, at + 4)
     program, version, procedure = word(memory, at + 12), word(memory, at + 16), word(memory, at + 20)
     if reply == 1:
-        row = find(calls.slots, calls.caller, calls.xid, peer, word(memory, at))
+        row = find(slots[0], calls[:, CALLER], calls[:, CALL_XID], peer, word(memory, at))
         if row < 0:
             return RECORD_LIMIT
-        program, version = int(calls.rows[row, ROW_PROGRAM]), int(calls.rows[row, ROW_VERSION])
-        procedure = int(calls.rows[row, ROW_PROCEDURE])
+        program, version = int(calls[row, ROW_PROGRAM]), int(calls[row, ROW_VERSION])
+        procedure = int(calls[row, ROW_PROCEDURE])
     for i in range(len(head_only)):
         if (
             int(head_only[i, 0]) == program
@@ -191,6 +193,7 @@ def is_message(
     exact: Any,
     lone_reply: Any,
     calls: Any,
+    slots: Any,
     peer: Any,
     programs: Any,
 ) -> Any:
@@ -202,7 +205,7 @@ def is_message(
         return is_call(memory, at, kept, size, exact, programs)
     if kind != 1:
         return False
-    return is_open(calls, peer, word(memory, at)) or (lone_reply and is_reply(memory, at, kept, size))
+    return is_open(calls, slots, peer, word(memory, at)) or (lone_reply and is_reply(memory, at, kept, size))
 
 
 @kernel
@@ -233,6 +236,7 @@ def search(
     s: Any,
     tcp: Any,
     calls: Any,
+    slots: Any,
     peer: Any,
     programs: Any,
     m: Any,
@@ -259,7 +263,7 @@ def search(
         begins = at == int(tcp[BEGINS])
         if size > MARK_LIMIT or size < 20:
             continue
-        if is_message(memory, at + 4, kept, size, False, begins, calls, peer, programs):
+        if is_message(memory, at + 4, kept, size, False, begins, calls, slots, peer, programs):
             tcp[AT] = at
             parsers[s, STEP] = IN_STEP
             if int(parsers[s, CARRIES]) == 0 and at > first:
@@ -305,6 +309,7 @@ def consume(
     tcp: Any,
     arena: Any,
     calls: Any,
+    slots: Any,
     peer: Any,
     head_only: Any,
     programs: Any,
@@ -325,7 +330,7 @@ def consume(
         taken = min(have, HEADER - int(parsers[s, P_KEPT]))
         keep(memory, parsers, s, arena, at, taken, m, faults)
         if int(parsers[s, P_KEPT]) == HEADER:
-            judge(memory, parsers, s, calls, peer, head_only, programs, m, faults)
+            judge(memory, parsers, s, calls, slots, peer, head_only, programs, m, faults)
             if int(parsers[s, STEP]) == SEARCHING:
                 tcp[AT] = at + taken
                 return
@@ -343,6 +348,7 @@ def judge(
     parsers: Any,
     s: Any,
     calls: Any,
+    slots: Any,
     peer: Any,
     head_only: Any,
     programs: Any,
@@ -355,14 +361,14 @@ def judge(
     if int(parsers[s, LAST]) == 0:
         size = RECORD_LIMIT
     if int(parsers[s, STEP]) == NEW:
-        sound = is_message(memory, at, kept, size, True, True, calls, peer, programs)
+        sound = is_message(memory, at, kept, size, True, True, calls, slots, peer, programs)
     else:
         sound = word(memory, at + 4) <= 1
     if not sound:
         lose(parsers, s, m, faults)
         return
     parsers[s, STEP] = IN_STEP
-    parsers[s, P_KEEP] = keep_limit(memory, at, kept, calls, peer, head_only)
+    parsers[s, P_KEEP] = keep_limit(memory, at, kept, calls, slots, peer, head_only)
 
 
 @kernel
@@ -387,7 +393,7 @@ def keep(
         note(faults, RECORD_TOO_LONG, int(m[FRAME]))
         return
     to = int(parsers[s, P_START]) + kept
-    memory[to : to + count] = memory[start : start + count]
+    move(memory, to, start, count)
     parsers[s, P_KEPT] = kept + count
 
 
@@ -404,7 +410,7 @@ def make_room(memory: Any, parsers: Any, s: Any, arena: Any, wanted: Any) -> Any
     if top + new_room > limit:
         return False
     if top != start:
-        memory[top : top + kept] = memory[start : start + kept]
+        move(memory, top, start, kept)
     arena[TOP] = top + new_room
     parsers[s, P_START] = top
     parsers[s, P_ROOM] = new_room
@@ -418,13 +424,22 @@ def make_room(memory: Any, parsers: Any, s: Any, arena: Any, wanted: Any) -> Any
 
 @kernel
 def complete(
-    memory: Any, parsers: Any, s: Any, tcp: Any, calls: Any, peer: Any, programs: Any, m: Any, faults: Any
+    memory: Any,
+    parsers: Any,
+    s: Any,
+    tcp: Any,
+    calls: Any,
+    slots: Any,
+    peer: Any,
+    programs: Any,
+    m: Any,
+    faults: Any,
 ) -> Any:
     """The last fragment is over: hand the record out, unless too little of it is there."""
     at, kept, size = int(parsers[s, P_START]), int(parsers[s, P_KEPT]), int(parsers[s, P_SIZE])
     damage = int(parsers[s, P_DAMAGE])
     if int(parsers[s, STEP]) == NEW:
-        if not is_message(memory, at, kept, size, True, True, calls, peer, programs):
+        if not is_message(memory, at, kept, size, True, True, calls, slots, peer, programs):
             lose(parsers, s, m, faults)
             return False
     elif kept >= 8 and word(memory, at + 4) > 1:

@@ -11,6 +11,8 @@ Never: interprets.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,5 +66,6 @@ def new_rows(capacity: int) -> NDArray[np.int64]:
 
 def write(rows: NDArray[np.int64], messages: Messages) -> None:
     """Write rows into the columns of `messages`."""
-    for column, values in zip(messages, rows.T, strict=True):
+    columns: tuple[Any, ...] = messages
+    for column, values in zip(columns, rows.T, strict=True):
         column[: len(values)] = values

@@ -17,7 +17,7 @@ from typing import Any
 
 from analyzer.kernels import kernel
 from analyzer.messages.arena import BLOCK, FLOOR, HALF, TOP, copy, swap
-from analyzer.messages.pairing import ARGS, ARGS_BLOCK, ARGS_KEPT, BEFORE, LISTS, OPEN
+from analyzer.messages.pairing import ARGS, ARGS_BLOCK, ARGS_KEPT, BEFORE, LAST_OF, OPEN, list_of
 from analyzer.messages.records import LISTED, P_KEPT, P_ROOM, P_START, PARTIAL
 from analyzer.segments.reassembly import OPEN_HOLES
 from analyzer.segments.store import FOLLOWING, KEPT, START, WAITING
@@ -68,16 +68,15 @@ def copy_chunks(memory: Any, arena: Any, streams: Any, chunks: Any, stream: Any)
 @kernel
 def copy_arguments(memory: Any, arena: Any, calls: Any) -> None:
     """Move the arguments of the open calls, the newest first."""
-    rows = calls.rows
     enough = int(arena[FLOOR]) + int(arena[HALF]) // 2
     block = int(arena[BLOCK])
-    row = int(calls.state[LISTS + 2 * OPEN + 1])
+    row = int(calls[0, list_of(OPEN) + LAST_OF])
     while row >= 0:
         start = -1
-        kept = int(rows[row, ARGS_KEPT])
-        if int(rows[row, ARGS_BLOCK]) == block - 1 and int(arena[TOP]) + kept <= enough:
-            start = copy(memory, arena, int(rows[row, ARGS]), kept)
+        kept = int(calls[row, ARGS_KEPT])
+        if int(calls[row, ARGS_BLOCK]) == block - 1 and int(arena[TOP]) + kept <= enough:
+            start = copy(memory, arena, int(calls[row, ARGS]), kept)
         if start >= 0:
-            rows[row, ARGS] = start
-            rows[row, ARGS_BLOCK] = block
-        row = int(rows[row, BEFORE])
+            calls[row, ARGS] = start
+            calls[row, ARGS_BLOCK] = block
+        row = int(calls[row, BEFORE])
