@@ -147,6 +147,7 @@ def test_unknown_blocks_are_stepped_over_whatever_their_size(size: int, step: in
     data = pcapng([a]) + block(0xBAD, bytes(size)) + enhanced(b)
     rows, reader, faults = read(data, compiled, step)
     assert ([row.data for row in rows], faults, reader.complete) == ([b"a", b"b"], {}, True)
+    assert reader.bytes == len(data)
     rows, reader, faults = read(data[: -len(enhanced(b)) - 1], compiled, step)
     assert (len(rows), faults) == (1, {"FILE_CUT_SHORT": 1})
 
@@ -183,6 +184,7 @@ NEXT = enhanced(Packet(b"1234"))
         broken(8, 1, NEXT),
         broken(20, 5, NEXT),
         broken(20, 0xFFFFFFFF, NEXT),
+        struct.pack("<II", 0xBAD, 14) + b"xx" + struct.pack("<I", 14),
         block(6, bytes(16)),
         block(2, bytes(16)),
         block(3, b""),

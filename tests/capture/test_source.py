@@ -61,7 +61,21 @@ def test_pipes_may_give_little_at_a_time(name: str, step: int) -> None:
 def test_members_one_after_the_other_and_padding(name: str) -> None:
     pack = PACKERS[name]
     data = pack(b"first") + pack(b"second") + bytes(512)
-    assert drain(Source("a", io.BytesIO(data), len(data))) == b"firstsecond"
+    source = Source("a", io.BytesIO(data), len(data))
+    assert (drain(source), source.damage) == (b"firstsecond", None)
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_what_was_packed_very_well_comes_out_whole(name: str) -> None:
+    data = PACKERS[name](bytes(20_000_000))
+    source = Source("a", io.BytesIO(data), len(data))
+    assert (drain(source), source.damage) == (bytes(20_000_000), None)
+
+
+def test_a_packed_pipe_hands_over_what_one_read_gave() -> None:
+    source = Source("-", Dribble(PACKED["gzip"], 50_000), None)
+    view = memoryview(bytearray(len(PLAIN)))
+    assert 0 < source.readinto(view) < 60_000
 
 
 @pytest.mark.parametrize("name", COMPRESSED)

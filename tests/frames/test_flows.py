@@ -213,10 +213,11 @@ def test_flows_beyond_the_limit_push_out_others(compiled: bool) -> None:
 @BOTH
 def test_a_flow_that_was_given_up_starts_anew(compiled: bool) -> None:
     lab = Lab(compiled, max_flows=2)
-    lab.feed(there(port=1), there(port=2))
+    lab.feed(there(RST, port=1), there(port=2))
     (seen,) = lab.feed(there(port=1))
     assert lab.dissector.forgotten == [0]
     assert (seen.flow, lab.dissector.flows.first_frame[seen.flow]) == (0, 3)
+    assert lab.dissector.flows.state[0] == 0
 
 
 @BOTH
@@ -241,6 +242,21 @@ def test_packets_of_more_flows_than_the_near_table_holds() -> None:
     lab = Lab(True, outputs=3 * NEAR, max_flows=1 << 14)
     frames = [there(port=1 + n) for n in range(2 * NEAR)]
     assert [row.flow for row in lab.feed(*frames)] == [row.flow for row in lab.feed(*frames)]
+
+
+@BOTH
+def test_flows_that_share_an_entry_of_the_near_table_are_told_apart(compiled: bool) -> None:
+    """Same ports, and addresses that differ in one half only or collide."""
+    low, ends = 0xFFFF0A000001, (17 << 32) | (700 << 16) | 111
+    home = near_entry(low, low + 1, ends)
+    twins = [n for n in range(low + 2, low + 20_000) if near_entry(low, n, ends) == home][:2]
+    targets = [B, *[f"10.0.{n >> 8 & 255}.{n & 255}" for n in twins]]
+    sources = [n for n in range(low + 2, low + 20_000) if near_entry(n, low + 1, ends) == home][:2]
+    frames = [ip4(udp(b""), target=target) for target in targets]
+    frames += [ip4(udp(b""), source=f"10.0.{n >> 8 & 255}.{n & 255}") for n in sources]
+    frames += [ip6(udp(b""), source=f"fd0{n}::1", target=f"fd0{m}::2") for n in range(2) for m in range(2)]
+    lab = Lab(compiled)
+    assert [row.flow for row in lab.feed(*frames, *frames, link=101)] == [*range(9), *range(9)]
 
 
 def test_the_near_table_finds_the_same_entry_in_both_modes() -> None:

@@ -82,6 +82,7 @@ def test_every_prefix_is_a_truncated_frame(name: str, compiled: bool) -> None:
         (1, ethernet(bytes(28), 0x0806, tags=[0x8100])),
         (1, ethernet(b"\x42\x42\x03" + bytes(40), 38)),
         (1, ethernet(b"\xaa\xaa\x03\0\0\x0c\x08\0" + FOUR, 8 + len(FOUR))),
+        (1, ethernet(b"\x06\x06\x03" + FOUR, 0x88B5)),
         (113, cooked(bytes(28), 0x0806)),
         (101, b"\x50" + FOUR[1:]),
         (0, struct.pack("<I", 7) + FOUR),
