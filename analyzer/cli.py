@@ -1,0 +1,321 @@
+"""The command line: arguments, exit statuses, one-line complaints.
+
+In: arguments. Out: what `analyzer.render` makes, on standard output or in a file, and an exit status.
+
+Theory. The library does everything; a verb here is a few lines over it. Exit status 0: done; 1: findings at or above
+`--fail-on`, or a failed release check; 2: could not do it, with one line on standard error that says what and what
+to do. Everything heavy is imported by the verb that needs it, so that `--version` is instant.
+
+Never: shows a traceback for what a user or a capture did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+from analyzer import __version__
+from analyzer.errors import AnalyzerError
+
+if TYPE_CHECKING:
+    from analyzer.engine import Analysis
+    from analyzer.render.paint import Paint
+    from analyzer.render.view import Filters, View
+
+DONE, FOUND, FAILED = 0, 1, 2
+SEVERITIES = ("info", "low", "medium", "high", "critical")
+CONFIDENCES = ("possible", "probable", "definite")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise AnalyzerError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `lockscope` with these arguments; return its exit status."""
+    try:
+        args = parser().parse_args(argv)
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    except AnalyzerError as error:
+        return _complain(str(error))
+    except BrokenPipeError:  # whoever read our output has had enough
+        _abandon_output()
+        return DONE
+    except KeyboardInterrupt:
+        return _complain("stopped")
+    except OSError as error:
+        _abandon_output()
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}")
+    return status
+
+
+def _complain(line: str) -> int:
+    from analyzer.render.clean import clean
+
+    with suppress(OSError):
+        sys.stderr.write(f"lockscope: {clean(line)}\n")
+    return FAILED
+
+
+def _abandon_output() -> None:
+    """What is left in the buffer of standard output goes nowhere, quietly."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# -- arguments ----------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    top = _Parser(
+        prog="lockscope",
+        description="Finds lock leaks, callback faults and unreleased exports in captures of NFSv3 traffic.",
+        epilog="Exit status: 0 done, 1 findings at or above --fail-on (or a failed release check), 2 could not.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"lockscope {__version__}")
+    verbs = top.add_subparsers(metavar="VERB", dest="verb", required=True, parser_class=_Parser)
+    _add_analyze(verbs)
+    _add_locks(verbs)
+    _add_mounts(verbs)
+    _add_explain(verbs)
+    return top
+
+
+def _verb(
+    verbs: Any, name: str, run: Callable[[argparse.Namespace], int], text: str
+) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _captures(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "captures",
+        metavar="CAPTURE",
+        nargs="+",
+        help="a pcap or pcapng file, plain or packed with gzip or zstd; - for standard input; a directory",
+    )
+    group = verb.add_argument_group(
+        "filters (of what is shown; frame numbers stay those of the whole capture)"
+    )
+    group.add_argument(
+        "--client", metavar="HOST", help="only this client: an address, or a name it gave itself"
+    )
+    group.add_argument("--server", metavar="HOST", help="only this server")
+    group.add_argument(
+        "--file", metavar="PATH", help="only files whose path ends so, or with this handle (hex)"
+    )
+    group.add_argument(
+        "--since", metavar="TIME", help="only from this time: RFC 3339, or +SECONDS from the start"
+    )
+    group.add_argument("--until", metavar="TIME", help="only up to this time")
+
+
+def _add_analyze(verbs: Any) -> None:
+    verb = _verb(verbs, "analyze", _analyze, "Say what happened, and what went wrong.")
+    _captures(verb)
+    formats = ("text", "json", "jsonl", "markdown")
+    verb.add_argument("--format", choices=formats, default="text", help="how to say it (default: text)")
+    verb.add_argument("--output", metavar="FILE", help="write to a file (default: standard output)")
+    verb.add_argument(
+        "--select", metavar="CODES", action="append", help="only findings of these codes, by comma"
+    )
+    verb.add_argument("--ignore", metavar="CODES", action="append", help="no findings of these codes")
+    verb.add_argument("--min-confidence", choices=CONFIDENCES, help="only findings at least so sure")
+    verb.add_argument("--fail-on", choices=SEVERITIES, help="exit with 1 if a finding is at least so severe")
+
+
+def _add_locks(verbs: Any) -> None:
+    verb = _verb(
+        verbs, "locks", _locks, "Say who held which lock, from which frame to which, and who waited."
+    )
+    _captures(verb)
+    verb.add_argument(
+        "--held", action="store_true", help="only locks that are held (at the end, or --at TIME)"
+    )
+    verb.add_argument("--waiting", action="store_true", help="only who waits (at the end, or --at TIME)")
+    verb.add_argument(
+        "--at", metavar="TIME", help="as things stood then: RFC 3339, or +SECONDS from the start"
+    )
+
+
+def _add_mounts(verbs: Any) -> None:
+    verb = _verb(verbs, "mounts", _mounts, "Say who mounted what, and what still pins an export.")
+    _captures(verb)
+    verb.add_argument(
+        "--release-check",
+        metavar="EXPORT",
+        help="exit with 0 if nothing pins this export, with 1 and what does if not",
+    )
+
+
+def _add_explain(verbs: Any) -> None:
+    verb = _verb(verbs, "explain", _explain, "Say what a finding means, why it matters and what to do.")
+    verb.add_argument("code", metavar="CODE", nargs="?", help="code of a finding (default: list them all)")
+
+
+# -- verbs --------------------------------------------------------------------------------------
+
+
+def _analyze(args: argparse.Namespace) -> int:
+    from analyzer.findings.rule import Severity
+    from analyzer.render.output import text_output, write
+
+    filters = _filters(args)
+    with text_output(args.output) as stream:
+        view = _view(args, filters)
+        write(stream, _rendered(view, args.format, stream))
+    limit = len(SEVERITIES) if args.fail_on is None else Severity[args.fail_on.upper()]
+    return FOUND if any(found.severity >= limit for found in view.findings) else DONE
+
+
+def _rendered(view: View, style: str, stream: IO[str]) -> Iterator[str]:
+    if style in ("json", "jsonl"):
+        from analyzer.render import document
+
+        yield from document.lines(view) if style == "jsonl" else [document.text(view)]
+    elif style == "markdown":
+        from analyzer.render.markdown import ticket
+
+        yield from (f"{line}\n" for line in ticket(view))
+    else:
+        from analyzer.render.text import summary
+
+        yield from (f"{line}\n" for line in summary(view, _paint(stream)))
+
+
+def _locks(args: argparse.Namespace) -> int:
+    from analyzer.render.text import lock_report
+    from analyzer.render.times import parse
+
+    moment = parse(args.at) if args.at is not None else None
+    view = _view(args, _filters(args))
+    time = moment.at(view.sessions.start) if moment is not None else None
+    _print(lock_report(view, _paint(sys.stdout), time, args.held, args.waiting))
+    return DONE
+
+
+def _mounts(args: argparse.Namespace) -> int:
+    view = _view(args, _filters(args))
+    if args.release_check is None:
+        from analyzer.render.text import mount_report
+
+        _print(mount_report(view, _paint(sys.stdout)))
+        return DONE
+    from analyzer.render.release import pins
+
+    found = pins(view, args.release_check)
+    _print(found or [f"nothing pins {args.release_check}"])
+    return FOUND if found else DONE
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from analyzer.findings.catalogue import RULES
+    from analyzer.render import pages
+
+    paint = _paint(sys.stdout)
+    if args.code is None:
+        _print(pages.index(RULES.values(), paint))
+        return DONE
+    known = _codes([args.code])
+    for code in sorted(known):
+        _print(pages.page(RULES[code], paint))
+    return DONE
+
+
+# -- what verbs share -----------------------------------------------------------------------------
+
+
+def _filters(args: argparse.Namespace) -> Filters:
+    from analyzer.findings.rule import Confidence
+    from analyzer.render.times import parse
+    from analyzer.render.view import Filters
+
+    confidence = getattr(args, "min_confidence", None)
+    return Filters(
+        client=args.client,
+        server=args.server,
+        file=args.file,
+        since=None if args.since is None else parse(args.since),
+        until=None if args.until is None else parse(args.until),
+        select=_codes(getattr(args, "select", None) or ()),
+        ignore=_codes(getattr(args, "ignore", None) or ()),
+        min_confidence=None if confidence is None else Confidence[confidence.upper()],
+    )
+
+
+def _codes(words: Sequence[str]) -> frozenset[str]:
+    """Codes of findings, as a user lists them; raises on one that there is not."""
+    wanted = {code.strip() for word in words for code in word.split(",")}
+    wanted.discard("")
+    if not wanted:
+        return frozenset()
+    from analyzer.findings.catalogue import RULES
+
+    for code in sorted(wanted):
+        if code not in RULES:
+            raise AnalyzerError(f"no finding has the code {code}; the codes are {', '.join(sorted(RULES))}")
+    return frozenset(wanted)
+
+
+def _view(args: argparse.Namespace, filters: Filters) -> View:
+    from analyzer.render.view import View
+
+    return View(_analysis(args.captures), filters)
+
+
+def _analysis(paths: Sequence[str], **options: Any) -> Analysis:
+    """Analyse, with what a terminal shows meanwhile."""
+    from analyzer.engine import analyze
+
+    shows = sys.stderr is not None and sys.stderr.isatty()
+    try:
+        return analyze(
+            paths, on_compile=_say_compile, on_progress=_show_progress if shows else None, **options
+        )
+    finally:
+        if shows:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _say_compile() -> None:
+    sys.stderr.write("lockscope: compiling the readers for this machine, once ...\n")
+
+
+def _show_progress(done: int, total: int | None) -> None:
+    share = f"{100 * done // total:3d} %" if total else f"{done >> 20} MiB"
+    sys.stderr.write(f"\rreading {share}")
+    sys.stderr.flush()
+
+
+def _paint(stream: IO[str]) -> Paint:
+    """Coloured and as wide as the terminal on one, plain and always the same elsewhere."""
+    from analyzer.render.paint import Paint
+
+    if not stream.isatty():
+        return Paint()
+    return Paint(
+        not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
+        shutil.get_terminal_size().columns,
+    )
+
+
+def _print(lines: Iterator[str] | Sequence[str]) -> None:
+    from analyzer.render.output import write
+
+    write(sys.stdout, (f"{line}\n" for line in lines))

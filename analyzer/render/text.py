@@ -1,0 +1,395 @@
+"""What a support engineer reads first: the verdict, its reasons, and what to do.
+
+In: a `View` and a `Paint`. Out: lines of text.
+
+Theory. The order is that of the questions: what is this, is anything wrong, what exactly, who holds what now, how
+much was seen. What explains a finding comes before it, the finding indented beneath; what is a mere fact comes
+after all findings. Every finding has a display filter that shows its frames in Wireshark.
+
+Never: writes text of the wire that was not cleaned; judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from analyzer.findings.rule import INFO, Severity
+from analyzer.render import rows
+from analyzer.render.clean import clean
+from analyzer.render.paint import Paint
+from analyzer.render.times import clock, span
+
+if TYPE_CHECKING:
+    from analyzer.findings.rule import Finding
+    from analyzer.render.rows import Row
+    from analyzer.render.view import View
+
+MOST_ROWS = 20
+"""Rows of a table in the summary; `locks` and `mounts` have them all."""
+
+
+def summary(view: View, paint: Paint) -> Iterator[str]:
+    """The whole text of `analyze`."""
+    yield from _head(view, paint)
+    yield from _findings(view, paint)
+    yield from _facts(view, paint)
+    yield from held(view, paint, MOST_ROWS)
+    yield from waiting(view, paint, MOST_ROWS)
+    yield from mounted(view, paint, MOST_ROWS)
+    yield from _numbers(view, paint)
+
+
+# -- head -------------------------------------------------------------------------------------
+
+
+def _head(view: View, paint: Paint) -> Iterator[str]:
+    infos = view.analysis.captures
+    packets = sum(info.packets for info in infos)
+    name = clean(infos[0].path) if len(infos) == 1 else f"{len(infos)} captures"
+    starts = [info.start for info in infos if info.start is not None]
+    ends = [info.end for info in infos if info.end is not None]
+    when = ""
+    if starts and ends:
+        when = f", {clock(min(starts))} to {clock(max(ends))} UTC ({span(max(ends) - min(starts))})"
+    yield from paint.wrap(f"{name}: {packets:,} packets{when}", hang=2)
+    if who := _who(view):
+        yield from paint.wrap(who, hang=2)
+    for info in infos:
+        if info.damage is not None or not info.complete:
+            yield from paint.wrap(f"{clean(info.path)}: {clean(info.damage or 'not complete')}", hang=2)
+    yield ""
+    yield paint.ink(verdict(view), "head")
+
+
+def _who(view: View) -> str:
+    """Clients and servers, with the names they give themselves."""
+    by_role: dict[str, list[str]] = {"client": [], "server": []}
+    for host, role in sorted(rows.roles(view).items()):
+        for word in ("client", "server"):
+            if word in role:
+                by_role[word].append(_named(view, view.address(host)))
+    return "; ".join(
+        f"{word}{'s' if len(found) > 1 else ''} {', '.join(found[:8])}{_more(len(found) - 8)}"
+        for word, found in by_role.items()
+        if found
+    )
+
+
+def _named(view: View, address: str | None) -> str:
+    name = view.known_as().get(address or "")
+    return f"{address} ({name})" if name and name != address else str(address)
+
+
+def _more(number: int) -> str:
+    return f" and {number} more" if number > 0 else ""
+
+
+def verdict(view: View) -> str:
+    """How many findings of which severity."""
+    loud = [found for found in view.findings if found.severity > INFO]
+    if not loud:
+        return "Nothing wrong seen." if view.filters.is_open else "Nothing wrong seen in what was asked for."
+    parts = [
+        f"{number} {severity.name.lower()}"
+        for severity in sorted(Severity, reverse=True)
+        if (number := sum(found.severity == severity for found in loud))
+    ]
+    return f"{len(loud)} finding{'s' if len(loud) > 1 else ''}: {', '.join(parts)}"
+
+
+# -- findings -----------------------------------------------------------------------------------
+
+
+def _findings(view: View, paint: Paint) -> Iterator[str]:
+    for found, depth in ordered(view):
+        yield ""
+        yield from _finding(view, found, paint, 4 * depth)
+
+
+def ordered(view: View) -> list[tuple[Finding, int]]:
+    """Findings above info with their depth: what explains a finding stands before it."""
+    loud = {found.id: found for found in view.findings if found.severity > INFO}
+    beneath: dict[str, list[Finding]] = {}
+    roots = []
+    for found in loud.values():
+        cause = next((cause for cause in found.caused_by if cause in loud), None)
+        if cause is None:
+            roots.append(found)
+        else:
+            beneath.setdefault(cause, []).append(found)
+    placed: dict[str, tuple[Finding, int]] = {}
+    stack = [(found, 0) for found in reversed(roots)]
+    while stack or len(placed) < len(loud):
+        # two findings that name each other as their cause are in no root's tree
+        found, depth = stack.pop() if stack else (next(f for f in loud.values() if f.id not in placed), 0)
+        if found.id not in placed:
+            placed[found.id] = (found, depth)
+            stack += [(symptom, depth + 1) for symptom in reversed(beneath.get(found.id, []))]
+    return list(placed.values())
+
+
+def _finding(view: View, found: Finding, paint: Paint, indent: int) -> Iterator[str]:
+    severity = found.severity.name.lower()
+    head = f"{found.severity.name:<8} {found.code}  ({found.confidence.name.lower()})"
+    yield " " * indent + paint.ink(head, severity)
+    inner = indent + 4
+    yield from paint.wrap(clean(found.message), inner)
+    yield from paint.wrap(f"who:    {_about(view, found)}", inner, 8)
+    yield from paint.wrap(f"when:   {_when(view, found)}", inner, 8)
+    yield from paint.wrap(f"frames: {display_filter(found.frames)}", inner, 8)
+    yield from paint.wrap(f"do:     {clean(found.remedy)}", inner, 8)
+    if found.caused_by:
+        yield from paint.wrap(f"cause:  {', '.join(found.caused_by)}", inner, 8)
+    yield from paint.wrap(f"id:     {found.id}", inner, 8)
+
+
+def _about(view: View, found: Finding) -> str:
+    parts = [
+        f"{word} {_named(view, address)}"
+        for word, address in (("client", found.client), ("server", found.server), ("peer", found.peer))
+        if address is not None
+    ]
+    if found.path is not None:
+        parts.append(f"file {clean(found.path)}")
+    elif found.fh is not None:
+        parts.append(f"file handle {found.fh}")
+    elif found.export is not None:
+        parts.append(f"export {clean(found.export)}")
+    if found.range is not None:
+        parts.append(extent(*found.range))
+    if found.owner is not None:
+        parts.append(f"owner svid {found.owner[1]} of {clean(found.owner[0]) or 'a nameless caller'}")
+    return ", ".join(parts) or "the capture"
+
+
+def extent(start: int, end: int | None) -> str:
+    """A byte range in words."""
+    last = "end of file" if end is None or end == rows.EOF_OFFSET else str(end)
+    return "whole file" if start == 0 and last == "end of file" else f"bytes {start} to {last}"
+
+
+def _when(view: View, found: Finding) -> str:
+    start = view.sessions.start
+    text = f"{clock(found.first_time)} (+{(found.first_time - start) / 1e9:.3f} s)"
+    if found.last_time > found.first_time:
+        text += f" to {clock(found.last_time)} (+{(found.last_time - start) / 1e9:.3f} s)"
+    return f"{text}, {found.count} times" if found.count > 1 else text
+
+
+def display_filter(frames: tuple[int, ...]) -> str:
+    """A display filter of Wireshark for these frames."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][1] + 1:
+            runs[-1][1] = frame
+        else:
+            runs.append([frame, frame])
+    if not runs:
+        return "none"
+    shown = [str(low) if low == high else f"{low}..{high}" for low, high in runs]
+    return f"frame.number in {{{', '.join(shown)}}}"
+
+
+def _facts(view: View, paint: Paint) -> Iterator[str]:
+    quiet = [found for found in view.findings if found.severity == INFO]
+    if not quiet:
+        return
+    yield ""
+    yield paint.ink("Also seen", "head")
+    for found in quiet[:MOST_ROWS]:
+        yield from paint.wrap(f"{found.code}: {clean(found.message)}", 2, 2)
+    if len(quiet) > MOST_ROWS:
+        yield f"  and {len(quiet) - MOST_ROWS} more facts (--format json has all)"
+
+
+# -- tables -------------------------------------------------------------------------------------
+
+
+def held(view: View, paint: Paint, most: int | None = None) -> Iterator[str]:
+    """Locks that stand in either ledger at the end."""
+    found = [row for row in rows.locks(view) if row["ledger"] != "released"]
+    yield from _table(paint, "Locks at the end", LOCK_HEAD, [lock_line(view, row) for row in found], most)
+
+
+def waiting(view: View, paint: Paint, most: int | None = None) -> Iterator[str]:
+    """Requests that still wait at the end."""
+    found = [row for row in rows.waits(view) if row["ended_time"] is None]
+    yield from _table(paint, "Waiting at the end", WAIT_HEAD, [wait_line(view, row) for row in found], most)
+
+
+def mounted(view: View, paint: Paint, most: int | None = None) -> Iterator[str]:
+    """Mount sessions."""
+    yield from _table(paint, "Mounts", MOUNT_HEAD, [mount_line(view, row) for row in rows.mounts(view)], most)
+
+
+def _table(
+    paint: Paint, title: str, head: tuple[str, ...], lines: list[tuple[str, ...]], most: int | None
+) -> Iterator[str]:
+    if not lines:
+        return
+    yield ""
+    yield paint.ink(title, "head")
+    yield from paint.table(head, lines[:most])
+    if most is not None and len(lines) > most:
+        yield f"  and {len(lines) - most} more"
+
+
+LOCK_HEAD = (
+    "lock",
+    "client",
+    "server",
+    "file",
+    "range",
+    "mode",
+    "granted",
+    "frame",
+    "ends",
+    "state",
+    "waiters",
+)
+
+
+def lock_line(view: View, row: Row) -> tuple[str, ...]:
+    """One lock, as cells under `LOCK_HEAD`."""
+    return (
+        str(row["lock"]),
+        str(row["client"]),
+        str(row["server"]),
+        file_of(row),
+        extent(row["start"], row["end"]).removeprefix("bytes "),
+        "exclusive" if row["exclusive"] else "shared",
+        _offset(view, row["granted_time"]),
+        str(row["granted_frame"]),
+        _ends(view, row),
+        row["ledger"],
+        str(row["waiters"]),
+    )
+
+
+def _ends(view: View, row: Row) -> str:
+    """How a lock ended; where only one side let go of it, which."""
+    sides = [side for side in ("server", "client") if row[f"{side}_end_time"] is not None]
+    if not sides:
+        return "-"
+    end = f"{_offset(view, row[f'{sides[0]}_end_time'])} {row[f'{sides[0]}_end_reason']}"
+    return end if len(sides) == 2 or row["ledger"] == "released" else f"{end} ({sides[0]} only)"
+
+
+WAIT_HEAD = ("wait", "client", "server", "file", "range", "mode", "since", "frame", "ended", "behind")
+
+
+def wait_line(view: View, row: Row) -> tuple[str, ...]:
+    """One wait, as cells under `WAIT_HEAD`."""
+    ended = row["ended_time"]
+    return (
+        str(row["wait"]),
+        str(row["client"]),
+        str(row["server"]),
+        file_of(row),
+        extent(row["start"], row["end"]).removeprefix("bytes "),
+        "exclusive" if row["exclusive"] else "shared",
+        _offset(view, row["since_time"]),
+        str(row["since_frame"]),
+        "-" if ended is None else f"{_offset(view, ended)} {row['ended_reason']}",
+        " ".join(f"lock {number}" for number in row["blockers"][:4]) or "unseen",
+    )
+
+
+MOUNT_HEAD = ("client", "server", "export", "state", "mounts", "umounts", "NFS calls", "last used", "locks")
+
+
+def mount_line(view: View, row: Row) -> tuple[str, ...]:
+    """One mount session, as cells under `MOUNT_HEAD`."""
+    last = row["last_nfs_time"]
+    return (
+        str(row["client"]),
+        str(row["server"]),
+        clean(row["export"]) if row["export"] is not None else "(unknown)",
+        row["state"],
+        str(row["mounts"]),
+        str(row["umounts"]),
+        str(row["nfs_calls"]),
+        "-" if last is None else _offset(view, last),
+        str(row["locks_held"]),
+    )
+
+
+def file_of(row: Row) -> str:
+    """A file by its path, or by the head of its handle."""
+    if row["path"] is not None:
+        return clean(row["path"])
+    return "(unknown)" if row["fh"] is None else f"fh {row['fh'].hex()[:16]}…"
+
+
+def _offset(view: View, time: int) -> str:
+    return f"+{(time - view.sessions.start) / 1e9:.3f}s"
+
+
+# -- numbers ------------------------------------------------------------------------------------
+
+
+def _numbers(view: View, paint: Paint) -> Iterator[str]:
+    calls = [(label, f"{number:,}") for label, number in view.analysis.counts.items()]
+    if calls:
+        yield ""
+        yield paint.ink("Calls", "head")
+        yield from paint.grid(calls)
+    seen = view.analysis.health
+    yield ""
+    yield paint.ink("Health", "head")
+    yield from paint.wrap(
+        f"{seen.messages:,} RPC messages in {seen.frames:,} frames; {seen.unanswered_calls:,} calls without a "
+        f"reply, {seen.orphan_replies:,} replies without a call, {seen.retransmissions:,} calls sent again",
+        2,
+    )
+    if seen.dropped_by_capture:
+        yield from paint.wrap(f"{seen.dropped_by_capture:,} packets dropped while capturing", 2)
+    for name, number in seen.faults.items():
+        place = seen.places.get(name, -1)
+        where = f" (first: frame {place})" if place > 0 else ""
+        yield from paint.wrap(f"{number:,} {seen.meanings.get(name, name)}{where}", 2, 2)
+
+
+# -- the verbs locks and mounts -----------------------------------------------------------------
+
+
+def lock_report(
+    view: View, paint: Paint, at: int | None = None, held: bool = False, waiting: bool = False
+) -> Iterator[str]:
+    """Lock episodes and waits: all, or those that stand at a time (or at the end)."""
+    both = held == waiting
+    locks, waits = list(rows.locks(view)), list(rows.waits(view))
+    if at is not None or held or waiting:
+        locks = [row for row in locks if _stands(row, "granted_time", _lock_end(row), at)]
+        waits = [row for row in waits if _stands(row, "since_time", row["ended_time"], at)]
+    when = "" if at is None else f" at {clock(at)} UTC"
+    parts = []
+    if both or held:
+        lines = [lock_line(view, row) for row in locks]
+        parts.append(list(_table(paint, f"Locks{when}", LOCK_HEAD, lines, None)) or ["", f"No locks{when}."])
+    if both or waiting:
+        lines = [wait_line(view, row) for row in waits]
+        parts.append(
+            list(_table(paint, f"Waits{when}", WAIT_HEAD, lines, None)) or ["", f"Nobody waits{when}."]
+        )
+    yield from [line for part in parts for line in part][1:]
+
+
+def _lock_end(row: Row) -> int | None:
+    """When the last ledger let go of a lock; None where one still has it."""
+    if "held" in (row["server_side"], row["client_side"]):
+        return None
+    return max(time for time in (row["server_end_time"], row["client_end_time"], 0) if time is not None)
+
+
+def _stands(row: Row, begin: str, end: int | None, at: int | None) -> bool:
+    if at is None:
+        return end is None
+    return row[begin] <= at and (end is None or end > at)
+
+
+def mount_report(view: View, paint: Paint) -> Iterator[str]:
+    """Mount sessions, and the locks that pin them."""
+    lines = [*mounted(view, paint), *held(view, paint)]
+    yield from lines[1:] or ["No mounts."]
