@@ -2,9 +2,10 @@
 
 In: arguments. Out: what `analyzer.render` makes, on standard output or in a file, and an exit status.
 
-Theory. The library does everything; a verb here is a few lines over it. Exit status 0: done; 1: findings at or above
-`--fail-on`, or a failed release check; 2: could not do it, with one line on standard error that says what and what
-to do. Everything heavy is imported by the verb that needs it, so that `--version` is instant.
+Theory. The library does everything; a verb here is a few lines over it. Exit status 0: done; 1: findings at
+or above `--fail-on`, or a failed release check; 2: could not do it, with one line on standard error that
+says what and what to do. Everything heavy is imported by the verb that needs it, so that `--version` is
+instant.
 
 Never: shows a traceback for what a user or a capture did.
 """
@@ -83,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(
         prog="lockscope",
         description="Finds lock leaks, callback faults and unreleased exports in captures of NFSv3 traffic.",
-        epilog="Exit status: 0 done, 1 findings at or above --fail-on (or a failed release check), 2 could not.",
+        epilog="Exit status: 0 done, 1 findings at or above --fail-on or a failed release check, 2 not done.",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"lockscope {__version__}")

@@ -2,8 +2,9 @@
 
 In: a `View`. Out: plain dicts, and their text.
 
-Theory. The shape is a contract: a key is never missing and never changes its type, what does not apply is null.
-New keys may be added. Text of the wire is cleaned, bytes are lower-case hex, times are RFC 3339 with ns in UTC.
+Theory. The shape is a contract: a key is never missing and never changes its type, what does not apply is
+null. New keys may be added. Text of the wire is cleaned, bytes are lower-case hex, times are RFC 3339 with
+ns in UTC.
 
 Never: judges.
 """
@@ -99,8 +100,10 @@ def capture(info: CaptureInfo) -> Json:
 
 
 def health(view: View) -> Json:
-    """How much was seen and understood. `damage` says by file what was wrong with it, `places` has the first frame
-    of each fault (0: the file itself)."""
+    """How much was seen and understood.
+
+    `damage` says by file what was wrong with it, `places` has the first frame of each fault (0: the file).
+    """
     seen = view.analysis.health
     return {
         "frames": seen.frames,

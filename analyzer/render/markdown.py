@@ -2,8 +2,8 @@
 
 In: a `View`. Out: lines of Markdown.
 
-Theory. Short: the verdict, each finding with its evidence and remedy, nothing that a reader of a ticket does not
-need. Everything of the wire is escaped, so that a hostile path is neither markup nor a link.
+Theory. Short: the verdict, each finding with its evidence and remedy, nothing that a reader of a ticket
+does not need. Everything of the wire is escaped, so that a hostile path is neither markup nor a link.
 
 Never: judges.
 """

@@ -2,9 +2,9 @@
 
 In: text, or a writer that wants a path. Out: bytes on disk or on standard output.
 
-Theory. A file is written beside its final name and renamed at the end, so that a run which fails leaves what was
-there before, and it is opened first, so that a name which cannot be written fails before the work is done. What
-is no regular file (a pipe, a device) is written to as it is.
+Theory. A file is written beside its final name and renamed at the end, so that a run which fails leaves
+what was there before, and it is opened first, so that a name which cannot be written fails before the work
+is done. What is no regular file (a pipe, a device) is written to as it is.
 
 Never: leaves half a file.
 """

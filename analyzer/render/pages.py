@@ -55,7 +55,7 @@ def reference(rules: Collection[Rule]) -> Iterator[str]:
     """The whole catalogue as Markdown."""
     yield "# Findings"
     yield ""
-    yield "Every code that `lockscope analyze` can report, by family. `lockscope explain CODE` shows the same page."
+    yield "Every code that `lockscope analyze` can report, by family. `lockscope explain CODE` has its page."
     for family, members in families(rules):
         yield ""
         yield f"## {family}"
@@ -63,7 +63,8 @@ def reference(rules: Collection[Rule]) -> Iterator[str]:
         yield "| code | severity | what the capture shows |"
         yield "| --- | --- | --- |"
         for rule in members:
-            yield f"| [`{rule.code}`](#{rule.code}) | {rule.severity.name.lower()} | {' '.join(rule.title.split())} |"
+            link, severity = f"[`{rule.code}`](#{rule.code})", rule.severity.name.lower()
+            yield f"| {link} | {severity} | {' '.join(rule.title.split())} |"
         for rule in members:
             yield ""
             yield f"### {rule.code}"

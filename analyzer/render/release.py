@@ -2,8 +2,9 @@
 
 In: a `View` and the path of an export. Out: one line for each thing that keeps it from being released.
 
-Theory. An export is free when no client has it mounted or uses it, and the server holds no lock and no waiting
-request on it. What the server's own list of mounts says counts as well, for that is what its administrator sees.
+Theory. An export is free when no client has it mounted or uses it, and the server holds no lock and no
+waiting request on it. What the server's own list of mounts says counts as well, for that is what its
+administrator sees.
 
 Never: takes silence for release: a client that was never heard to unmount still pins.
 """
@@ -61,16 +62,15 @@ def _locks(view: View, wanted: str) -> Iterator[str]:
     for row in rows.locks(view):
         if row["server_side"] == "held" and (row["export"] or "").rstrip("/") == wanted:
             where = extent(row["start"], row["end"])
-            yield (
-                f"{row['server']} holds a lock of client {row['client']} on {file_of(row)}, {where}, granted in "
-                f"frame {row['granted_frame']} at {clock(row['granted_time'])}"
-            )
+            since = f"granted in frame {row['granted_frame']} at {clock(row['granted_time'])}"
+            yield f"{row['server']} holds a lock of {row['client']} on {file_of(row)}, {where}, {since}"
 
 
 def _waits(view: View, wanted: str) -> Iterator[str]:
     for row in rows.waits(view):
         if row["ended_time"] is None and (row["export"] or "").rstrip("/") == wanted:
-            yield f"client {row['client']} waits for a lock on {file_of(row)} since frame {row['since_frame']}"
+            since = f"since frame {row['since_frame']}"
+            yield f"client {row['client']} waits for a lock on {file_of(row)} {since}"
 
 
 def _listed(view: View, wanted: str) -> Iterator[str]:

@@ -2,9 +2,9 @@
 
 In: a `View`. Out: for each table a stream of rows: dicts with the columns of `analyzer.render.columns`.
 
-Theory. What the sessions know is a web of small objects; a table is that web seen from one side, flat, each row
-with the frames that lead back to the packets. Values are plain: int, str, bytes, bool, ns since the epoch, None.
-Rows come in the order of the wire.
+Theory. What the sessions know is a web of small objects; a table is that web seen from one side, flat, each
+row with the frames that lead back to the packets. Values are plain: int, str, bytes, bool, ns since the
+epoch, None. Rows come in the order of the wire.
 
 Never: formats; knows pandas or Arrow.
 """
@@ -191,7 +191,6 @@ def _notices(view: View) -> Iterator[Row]:
             "end_frame": notice.answer.frame if notice.answer is not None else None,
             "locks": len(notice.freed),
             "refusals": None,
-            "reclaims": None,
         }
 
 
@@ -214,7 +213,6 @@ def _graces(view: View) -> Iterator[Row]:
             "end_frame": ended.frame if ended is not None else None,
             "locks": len(grace.held),
             "refusals": len(grace.refusals),
-            "reclaims": len(grace.reclaims),
         }
 
 
@@ -344,10 +342,8 @@ def files(view: View) -> Iterator[Row]:
 def health(view: View) -> Iterator[Row]:
     """One row per counter of what was seen, and per fault."""
     seen = view.analysis.health
-    for name in (
-        "frames messages orphan_replies unanswered_calls retransmissions tcp_gaps truncated_frames dropped_by_capture"
-    ).split():
-        yield {"name": name, "count": getattr(seen, name), "first_frame": None, "meaning": COUNTERS[name]}
+    for name, meaning in COUNTERS.items():
+        yield {"name": name, "count": getattr(seen, name), "first_frame": None, "meaning": meaning}
     for name, number in seen.faults.items():
         yield {
             "name": name,

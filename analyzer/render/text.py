@@ -2,9 +2,9 @@
 
 In: a `View` and a `Paint`. Out: lines of text.
 
-Theory. The order is that of the questions: what is this, is anything wrong, what exactly, who holds what now, how
-much was seen. What explains a finding comes before it, the finding indented beneath; what is a mere fact comes
-after all findings. Every finding has a display filter that shows its frames in Wireshark.
+Theory. The order is that of the questions: what is this, is anything wrong, what exactly, who holds what
+now, how much was seen. What explains a finding comes before it, the finding indented beneath; what is a
+mere fact comes after all findings. Every finding has a display filter that shows its frames in Wireshark.
 
 Never: writes text of the wire that was not cleaned; judges.
 """
@@ -339,8 +339,9 @@ def _numbers(view: View, paint: Paint) -> Iterator[str]:
     yield ""
     yield paint.ink("Health", "head")
     yield from paint.wrap(
-        f"{seen.messages:,} RPC messages in {seen.frames:,} frames; {seen.unanswered_calls:,} calls without a "
-        f"reply, {seen.orphan_replies:,} replies without a call, {seen.retransmissions:,} calls sent again",
+        f"{seen.messages:,} RPC messages in {seen.frames:,} frames; "
+        f"{seen.unanswered_calls:,} calls without a reply, {seen.orphan_replies:,} replies without a call, "
+        f"{seen.retransmissions:,} calls sent again",
         2,
     )
     if seen.dropped_by_capture:

@@ -2,9 +2,9 @@
 
 In: an `Analysis` and `Filters`. Out: a `View`: the same things, chosen.
 
-Theory. Filters choose what is shown and change nothing else: frame numbers, verdicts and counts are those of the
-whole capture. A host is named by its address or by the name it gave itself, a file by the end of its path
-or by its handle, a stretch of time by either end.
+Theory. Filters choose what is shown and change nothing else: frame numbers, verdicts and counts are those
+of the whole capture. A host is named by its address or by the name it gave itself, a file by the end of its
+path or by its handle, a stretch of time by either end.
 
 Never: changes an analysis.
 """
