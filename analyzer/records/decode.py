@@ -32,14 +32,22 @@ from analyzer.records.handles import HandleTable
 from analyzer.records.nfs import LAST_PROCEDURE, NfsRecords, Rows
 from analyzer.records.rows import RowDecoder
 from analyzer.schema.program import CALL, REPLY
+from analyzer.schema.scalar import decode_one
 from analyzer.tables import Bytes, Messages, first_rows
 
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 OPEN_CALLS = 1 << 17
+IDENTITIES = 4096  # credentials remembered by their bytes
+CALL_COLUMNS = (
+    *("call", "frame", "time", "src", "dst", "sport", "dport", "transport", "flow", "side"),
+    *("stream_end", "xid", "flavor", "retransmit_of"),
+)
 PRIVACY = 3
 CALLBACKS = (5, 10)  # NLM GRANTED, GRANTED_MSG: the caller is the server of the file
 
 Kind = tuple[int, int, int]  # program, version, procedure
+Identity = tuple[int | None, bytes | None]  # uid, machine name
+NOBODY: Identity = (None, None)
 
 
 class Batch(NamedTuple):
@@ -59,7 +67,7 @@ class Records:
         self.handles = HandleTable(compiled, faults)
         self._nfs = NfsRecords(compiled, self.handles)
         self._decoders: dict[tuple[Kind, int], RowDecoder | None] = {}
-        self._credentials = RowDecoder(AUTH_SYS_BODY, compiled)
+        self._known: dict[bytes, Identity] = {}
         self._open: OrderedDict[int, Call] = OrderedDict()
         self._named: set[tuple[int, int]] = set()
         self.counts: dict[Kind, int] = {}
@@ -113,52 +121,42 @@ class Records:
         for kind, group in _groups(m, rows):
             args, faults = self._decode(memory, m, group, kind, CALL)
             who = self._identities(memory, m, group)
-            for i, row in enumerate(group.tolist()):
-                uid, machine = who.get(i, (None, None))
-                call = Call(
-                    int(m.call[row]),
-                    int(m.frame[row]),
-                    int(m.time[row]),
-                    int(m.src[row]),
-                    int(m.dst[row]),
-                    int(m.sport[row]),
-                    int(m.dport[row]),
-                    int(m.transport[row]),
-                    int(m.flow[row]),
-                    int(m.side[row]),
-                    int(m.stream_end[row]),
-                    int(m.xid[row]),
-                    *kind,
-                    int(m.flavor[row]),
-                    args[i],
-                    faults[i],
-                    int(m.damage[row]),
-                    int(m.retransmit_of[row]),
-                    -1,
-                    uid,
-                    machine,
-                )
-                handle = args[i].get("fh")
-                if handle:
-                    server = call.src if kind[0] == NLM and kind[2] in CALLBACKS else call.dst
-                    call.fh = self.handles.intern_one(server, handle)
+            columns = (getattr(m, name)[group].tolist() for name in CALL_COLUMNS)
+            is_callback = kind[0] == NLM and kind[2] in CALLBACKS
+            rest = zip(group.tolist(), args, faults, who, m.damage[group].tolist(), strict=True)
+            for head, (row, values, fault, (uid, machine), damage) in zip(
+                zip(*columns, strict=True), rest, strict=True
+            ):
+                *place, flavor, first = head
+                call = Call(*place, *kind, flavor, values, fault, damage, first, -1, uid, machine)
+                if handle := values.get("fh"):
+                    call.fh = self.handles.intern_one(call.src if is_callback else call.dst, handle)
                 self._open[call.serial] = call
                 if len(self._open) > OPEN_CALLS:
                     self._open.popitem(last=False)
                     self._faults.count[Fault.CALLS_EVICTED] += 1
                 yield row, call
 
-    def _identities(
-        self, memory: Bytes, m: Messages, rows: Rows
-    ) -> dict[int, tuple[int | None, bytes | None]]:
-        chosen = np.flatnonzero((m.flavor[rows] == AUTH_SYS) & (m.cred[rows] >= 0))
-        if not len(chosen):
-            return {}
-        start, size = m.cred[rows[chosen]], m.cred_size[rows[chosen]]
-        values, _ = self._credentials.decode(memory, start, size, size)
-        return {
-            int(i): (row.get("uid"), row.get("machinename")) for i, row in zip(chosen, values, strict=True)
-        }
+    def _identities(self, memory: Bytes, m: Messages, rows: Rows) -> list[Identity]:
+        """uid and machine name of each call, from its AUTH_SYS credentials."""
+        view = memory.data
+        found: list[Identity] = []
+        for flavor, start, size in zip(
+            m.flavor[rows].tolist(), m.cred[rows].tolist(), m.cred_size[rows].tolist(), strict=True
+        ):
+            if flavor != AUTH_SYS or start < 0:
+                found.append(NOBODY)
+                continue
+            body = bytes(view[start : start + size])
+            who = self._known.get(body)
+            if who is None:
+                values = decode_one(AUTH_SYS_BODY, body).values
+                who = values.get("uid"), values.get("machinename")
+                if len(self._known) >= IDENTITIES:
+                    self._known.clear()
+                self._known[body] = who
+            found.append(who)
+        return found
 
     def _machine_names(self, memory: Bytes, m: Messages, calls: Rows) -> list[tuple[int, bytes]]:
         """The name each host gives itself, once per host and length of credential."""
@@ -168,7 +166,9 @@ class Records:
         new = [i for i in first.tolist() if self._first_time(int(m.src[rows[i]]), int(m.cred_size[rows[i]]))]
         chosen = rows[new]
         who = self._identities(memory, m, chosen)
-        return [(int(m.src[chosen[i]]), machine) for i, (_, machine) in who.items() if machine]
+        return [
+            (host, machine) for host, (_, machine) in zip(m.src[chosen].tolist(), who, strict=True) if machine
+        ]
 
     def _first_time(self, host: int, size: int) -> bool:
         if (host, size) in self._named:

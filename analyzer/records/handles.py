@@ -27,6 +27,7 @@ from analyzer.kernels import kernel
 from analyzer.tables import I32, I64, Bytes
 
 LIMIT = 1 << 18
+RECENT = 1 << 14  # handles of single messages, remembered by their bytes
 NO_HANDLE = -1
 KNFSD_FSID_BYTES = {0: 8, 1: 4, 2: 12, 3: 8, 4: 8, 5: 8, 6: 16, 7: 24}
 
@@ -153,6 +154,8 @@ class HandleTable:
         self._attributes: dict[int, tuple[int, int]] = {}
         self._by_file: dict[tuple[int, int, int], list[int]] = {}
         self._canonical: dict[int, int] = {}
+        self._recent: dict[tuple[int, bytes], int] = {}
+        self.named: NDArray[np.int8] = np.zeros(1024, np.int8)  # whether a name is known
 
     @property
     def count(self) -> int:
@@ -187,9 +190,16 @@ class HandleTable:
         """The row of one handle."""
         if not data:
             return NO_HANDLE
+        known = self._recent.get((server, data))
+        if known is not None:
+            return known
         memory = np.frombuffer(data, np.uint8)
         zero, size = np.zeros(1, np.int64), np.full(1, len(data), np.int64)
-        return int(self.intern(memory, zero, size, np.full(1, server, np.int64))[0])
+        row = int(self.intern(memory, zero, size, np.full(1, server, np.int64))[0])
+        if len(self._recent) >= RECENT:
+            self._recent.clear()
+        self._recent[server, data] = row
+        return row
 
     def heads(self, memory: Bytes, body: I64, kept: I64, limit: int) -> tuple[I64, I64]:
         """Spans of the counted opaque at the head of each body."""
@@ -209,6 +219,9 @@ class HandleTable:
             bigger = np.zeros(size, np.int64)
             bigger[: self.count] = getattr(self, name)[: self.count]
             setattr(self, name, bigger)
+        named = np.zeros(size, np.int8)
+        named[: self.count] = self.named[: self.count]
+        self.named = named
         self._slots = new_slots(size)
         self._refill(self._slots, self._k0, self._k1, np.arange(self.count), self.count)
 

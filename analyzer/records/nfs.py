@@ -53,9 +53,13 @@ def novel_names(
     k1: Any,
     last: Any,
     used: Any,
+    named: Any,
     out: Any,
 ) -> Any:
-    """out[i] = 1 where (dirs[i], name) led elsewhere, or nowhere, before; returns the rows used."""
+    """out[i] = 1 where (dirs[i], name) led elsewhere before, or fhs[i] had no name; returns the rows used.
+
+    A further name of a file that has one (a hard link, another way to it) says nothing new.
+    """
     for i in range(len(starts)):
         out[i] = 0
         if int(dirs[i]) < 0 or int(fhs[i]) < 0 or int(starts[i]) < 0:
@@ -64,18 +68,17 @@ def novel_names(
         b = hash_lane(memory, int(starts[i]), int(stops[i]), 0x7F4A7C15)
         row = find(slots, k0, k1, a, b)
         if row < 0:
-            if used >= len(k0):
-                out[i] = 1
-                continue
             row = used
             k0[row] = a
             k1[row] = b
             last[row] = -1
             put(slots, k0, k1, row)
             used += 1
-        if int(last[row]) != int(fhs[i]):
-            last[row] = fhs[i]
+        before = int(last[row])
+        if (before >= 0 and before != int(fhs[i])) or int(named[fhs[i]]) == 0:
+            named[fhs[i]] = 1
             out[i] = 1
+        last[row] = fhs[i]
     return used
 
 
@@ -307,7 +310,18 @@ class NfsRecords:
             self._used = 0
         out = np.zeros(len(starts), np.int8)
         self._used = self._novel(
-            memory, starts, stops, dirs, fhs, self._slots, self._k0, self._k1, self._last, self._used, out
+            memory,
+            starts,
+            stops,
+            dirs,
+            fhs,
+            self._slots,
+            self._k0,
+            self._k1,
+            self._last,
+            self._used,
+            self._handles.named,
+            out,
         )
         return out
 

@@ -47,12 +47,13 @@ class RowDecoder:
         names: list[str] = []
         lists: list[list[Any]] = []
         whole = True
+        view = memory.data
         for name, values in columns.values.items():
             numbers = values.view(np.uint64) if name in self._unsigned else values
             whole &= self._add(names, lists, name, numbers.tolist(), columns)
         for name, start in columns.start.items():
             spans = zip(start.tolist(), columns.stop[name].tolist(), strict=True)
-            whole &= self._add(names, lists, name, [memory[a:b].tobytes() for a, b in spans], columns)
+            whole &= self._add(names, lists, name, [bytes(view[a:b]) for a, b in spans], columns)
         rows = [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
         if not names:
             return [{} for _ in range(columns.rows)]

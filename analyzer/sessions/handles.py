@@ -108,7 +108,10 @@ class Handles:
 
     def unnamed(self, directory: int, name: bytes) -> int:
         """`name` was removed; the handle it had, or -1, whose last name is kept for display."""
-        return self.children.pop((directory, name), -1)
+        handle = self.children.pop((directory, name), -1)
+        if handle >= 0:
+            self.table.named[handle] = 0  # its next name is news
+        return handle
 
     def export_indices(self, handles: I32) -> I32:
         """Export index per handle row, -1 where unknown (vectorised; call `absorb` first)."""
