@@ -254,7 +254,8 @@ def test_flows_that_share_an_entry_of_the_near_table_are_told_apart(compiled: bo
     sources = [n for n in range(low + 2, low + 20_000) if near_entry(n, low + 1, ends) == home][:2]
     frames = [ip4(udp(b""), target=target) for target in targets]
     frames += [ip4(udp(b""), source=f"10.0.{n >> 8 & 255}.{n & 255}") for n in sources]
-    frames += [ip6(udp(b""), source=f"fd0{n}::1", target=f"fd0{m}::2") for n in range(2) for m in range(2)]
+    halves = ((0, 0), (1, 0), (1, 1), (0, 1))
+    frames += [ip6(udp(b""), source=f"fd0{n}::1", target=f"fd0{m}::2") for n, m in halves]
     lab = Lab(compiled)
     assert [row.flow for row in lab.feed(*frames, *frames, link=101)] == [*range(9), *range(9)]
 
