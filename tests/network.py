@@ -3,7 +3,8 @@
 In: a script: who connects, sends, dies. Out: a classic pcap with nanosecond stamps.
 
 Theory. The capture point sees every packet that is sent; whether it arrives is another matter (`cuts`,
-`dead`), and what does not arrive is sent again after 1, 2, 4 and 8 seconds as TCP does. `captured=False` is the capture's own loss: the packet arrives and is in no file. Packets carry their own times and are put in
+`dead`), and what does not arrive is sent again after 1, 2, 4 and 8 seconds as TCP does. `captured=False` is
+the capture's own loss: the packet arrives and is in no file. Packets carry their own times and are put in
 order when the capture is written, so a retransmission may be scheduled while the script goes on.
 
 Never: knows RPC.

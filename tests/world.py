@@ -3,10 +3,10 @@
 In: a script. Out: a capture (`World.write`), or what lockscope makes of it (`World.analyze`).
 
 Theory. Messages are encoded from the declarations of `analyzer.protocols`, with AUTH_SYS as Linux sends it,
-in record marking over TCP connections of `tests.network`, or over UDP. The default picture is Linux: NLM 4 over
-TCP, knfsd handles, cookies that count from 0x1234, `svid@host` as owner, GRANTED_MSG with void replies. Every
-request returns its `Exchange`; one made with `reply=None` is answered later, or never. A request that cannot
-reach its server is sent again by TCP and gets no answer.
+in record marking over TCP connections of `tests.network`, or over UDP. The default picture is Linux: NLM 4
+over TCP, knfsd handles, cookies that count from 0x1234, `svid@host` as owner, GRANTED_MSG with void replies.
+Every request returns its `Exchange`; one made with `reply=None` is answered later, or never. A request that
+cannot reach its server is sent again by TCP and gets no answer.
 
 Never: reads captures; takes anything from the code under test but its declarations.
 """
