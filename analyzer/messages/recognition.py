@@ -44,7 +44,7 @@ def is_known(programs: Any, program: Any) -> Any:
 @kernel
 def is_call(memory: Any, at: Any, kept: Any, size: Any, exact: Any, programs: Any) -> Any:
     """Whether a message with type 0 is a call; `exact`: the place speaks for it."""
-    if kept < HEADER:
+    if kept < 24:
         return False
     rpcvers, program = word(memory, at + 8), word(memory, at + 12)
     known = is_known(programs, program)
@@ -52,10 +52,12 @@ def is_call(memory: Any, at: Any, kept: Any, size: Any, exact: Any, programs: An
         return True
     if rpcvers != 2 or not (known or (exact and 0 < program < FIRST_PRIVATE_PROGRAM)):
         return False
-    if word(memory, at + 16) > 10 or word(memory, at + 20) > 50 or word(memory, at + 24) > LAST_FLAVOR:
+    if word(memory, at + 16) > 10 or word(memory, at + 20) > 50:
         return False
+    if kept < HEADER:  # an old snaplen of 68 or 96 bytes ends about here
+        return size >= 40
     length = word(memory, at + 28)
-    return length <= CREDENTIAL_LIMIT and HEADER + length <= size
+    return word(memory, at + 24) <= LAST_FLAVOR and length <= CREDENTIAL_LIMIT and HEADER + length <= size
 
 
 @kernel

@@ -282,8 +282,11 @@ def read_mark(memory: Any, parsers: Any, s: Any, tcp: Any, m: Any, faults: Any) 
         if at >= int(tcp[END]):
             return
         if at >= int(tcp[KEPT_END]):
+            was_new = int(parsers[s, STEP]) == NEW
             parsers[s, INSIDE] = 1
             lose(parsers, s, m, faults)
+            if was_new:  # nothing yet speaks against it
+                parsers[s, TRIES] = LATE_TRIES
             return
         parsers[s, MARK] = (int(parsers[s, MARK]) << 8 | int(memory[at])) & 0xFFFFFFFF
         parsers[s, MARK_BYTES] += 1

@@ -168,8 +168,13 @@ def run(
     arena: int = 1 << 16,
     head_only: Any = HEAD_ONLY,
     cuts: set[int] | None = None,
+    then: list[Segment] | None = None,
+    forget: list[int] | None = None,
 ) -> Result:
-    """Run a script in blocks of `block` segments (or cut at `cuts`) through a fresh assembler."""
+    """Run a script in blocks of `block` segments (or cut at `cuts`) through a fresh assembler.
+
+    `then` comes as the last block, before which the flows of `forget` are given to others.
+    """
     flows = new_table(Flows, max(1, len(script.flows)))
     for row, (host0, host1, port0, port1, transport) in enumerate(script.flows):
         flows.host0[row], flows.host1[row] = host0, host1
@@ -181,6 +186,8 @@ def run(
         if i and (i % block == 0 or (cuts is not None and i in cuts)):
             blocks.append([])
         blocks[-1].append(segment)
+    if then is not None:
+        blocks.append(then)
     room = max(sum(segment.kept for segment in part) for part in blocks)
     memory = np.zeros(arena + room, np.uint8)
     assembler = Assembler(compiled, faults, memory, arena, flows, head_only, limits=limits)
@@ -188,6 +195,8 @@ def run(
     result = Result([], faults, assembler, [], [])
     frame = 0
     for part in blocks:
+        if part is then and forget is not None:
+            assembler.forget(forget)
         segments = _fill(part, memory, arena, frame)
         frame += len(part)
         row = 0
