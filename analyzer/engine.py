@@ -115,6 +115,7 @@ class Engine:
         self.sessions.connections.acked = self.assembler.acked
         self.frames = 0
         self.taps: list[Tap] = []
+        self.files: list[tuple[str, int]] = []  # captures in the order of reading, with their first frame
 
     def feed(self, rows: int) -> None:
         """Take in the first `rows` packets of `self.packets`."""
@@ -251,6 +252,7 @@ def analyze(
     with _rare_collections():
         for path in found:
             source = open_source(path)
+            engine.files.append((path, engine.frames + 1))
             reader = Reader(source, engine.memory, engine.arena, compiled, engine.faults, engine.frames + 1)
             while rows := reader.read_block(engine.packets):
                 engine.feed(rows)
