@@ -134,6 +134,13 @@ class Network:
         self.packets.append(made)
         return made
 
+    def unreachable(self, router: str, refused: Packet, source: str) -> Packet:
+        """ICMP from a router: the host that a packet of `source` was meant for cannot be reached."""
+        quoted = refused.data[14:]
+        if ":" in source:
+            return self.packet(router, source, 58, bytes((1, 3)) + bytes(6) + quoted)
+        return self.packet(router, source, 1, bytes((3, 1)) + bytes(6) + quoted)
+
     def datagram(
         self, source: tuple[str, int], target: tuple[str, int], data: bytes, captured: bool = True
     ) -> Packet:
@@ -148,16 +155,19 @@ class Network:
         known = self.connections.get((source, target, port))
         if known is not None and known.open:
             return known
-        made = self.connections[source, target, port] = self.connect(source, target, port, sport)
+        made = self.connect(source, target, port, sport)
         return made if made.open else None
 
-    def connect(self, source: str, target: str, port: int, sport: int = 0) -> Connection:
-        """A handshake, or the attempt at one."""
+    def connect(self, source: str, target: str, port: int, sport: int = 0, lost: int = 0) -> Connection:
+        """A handshake, or the attempt at one; the first `lost` SYNs get no answer."""
         if not sport:
             sport = self.sport.get(source, 1023)
             self.sport[source] = sport - 1
-        made = Connection(self, ((source, sport), (target, port)))
+        made = self.connections[source, target, port] = Connection(self, ((source, sport), (target, port)))
         syn, answer = made.sent
+        for seconds in RETRIES[:lost]:
+            made.segment(0, SYN, at=syn)
+            self.wait(seconds)
         made.segment(0, SYN, at=syn)
         if not self.arrives((source, sport), (target, port)):
             for later in _backoff():

@@ -39,6 +39,7 @@ STATUSES = {
 }
 AUTH_ERROR = 20
 MISMATCH = 2
+MSG = range(6, 11)  # asynchronous requests
 Values = Mapping[str, Any]
 EMPTY: Values = MappingProxyType({})  # a reply without columns
 
@@ -133,8 +134,9 @@ class Request(Exchange):
 
     @property
     def frames(self) -> set[int]:
-        """Frames of all copies, replies and the result."""
-        return super().frames | (self.result.frames if self.result else set())
+        """Frames of all copies and of the answers that say something: a void reply does not."""
+        said = self.replies if self.procedure not in MSG else self.result.calls if self.result else []
+        return {p.frame for p in self.calls + said}
 
     def answer(
         self,
@@ -146,7 +148,7 @@ class Request(Exchange):
         cookie: bytes | None = None,
     ) -> Exchange:
         """The answer, whichever way it goes; `void` is the empty RPC reply to a _MSG call and to its _RES."""
-        if not 6 <= self.procedure <= 10 or error:
+        if self.procedure not in MSG or error:
             return super().answer(result, error, copy, captured)
         if void:
             self.void({}, 0, copy)
