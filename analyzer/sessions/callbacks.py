@@ -67,7 +67,7 @@ class Callbacks:
             ("fh", self._handle(operation) == self._handle(request)),
             ("svid", operation.svid == request.svid),
             ("start", operation.start == request.start),
-            ("end", operation.end == request.end or min(operation.end, request.end) >= LARGEST_32),
+            ("end", _same_end(operation, request)),
             ("exclusive", operation.exclusive == request.exclusive),
             ("oh", operation.oh == request.oh),
         )
@@ -127,3 +127,10 @@ class Callbacks:
             self.ledger.place(lock, offer.operation.order, place, believes=True)
         else:
             lock.client_end = lock.client_end or lock.server_end
+
+
+def _same_end(operation: Operation, request: Operation) -> bool:
+    """Equal ends, or equal lengths: what is shifted differs in its start only."""
+    if operation.end - operation.start == request.end - request.start:
+        return True
+    return operation.end == request.end or min(operation.end, request.end) >= LARGEST_32
