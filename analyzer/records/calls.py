@@ -1,0 +1,381 @@
+"""The calls table: one row per RPC call as sent, and one per reply without a call.
+
+In: the messages of each block, by way of a tap of the engine. Out: `Chunk`s of rows, in the order of the
+wire.
+
+Theory. A block's calls are a chunk. What a call says is decoded when its block is there, what its reply
+says is put into the row when that comes, so a chunk waits until all its calls are answered, and at least
+for one more block, by when the names in it are known to the sessions. It waits for at most `window` blocks,
+so that memory stays flat: a reply that comes later still is counted in `late`. Values that most rows do not
+have are kept as pieces (rows and their values) until somebody writes the chunk.
+
+Never: makes an object per row; writes; knows Arrow.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.protocols import LABELS, REGISTRY, find
+from analyzer.protocols.nlm import NLM
+from analyzer.protocols.rpc import AUTH_FLAVORS, AUTH_SYS, AUTH_SYS_BODY, RPC_STATUS
+from analyzer.records.fields import NAMED_HANDLES, Kind, Part, recipe
+from analyzer.records.gather import Gatherer, Texts
+from analyzer.records.handles import HandleTable
+from analyzer.schema.batch import Decoder
+from analyzer.schema.program import CALL, REPLY
+from analyzer.schema.rows import Columns
+from analyzer.tables import I32, I64, Bytes, Messages
+
+WINDOW = 16
+REMEMBERED = 1 << 20  # calls whose frame a retransmission can still name
+PRIVACY = 3
+CALLBACKS = (5, 10)  # NLM GRANTED, GRANTED_MSG: the caller is the server of the file
+TRANSPORTS = {6: "TCP", 17: "UDP"}
+
+Rows = NDArray[np.intp]
+Bools = NDArray[np.bool_]
+
+
+class Vocabulary:
+    """Words by number: the categories of a column, growing as they are met."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self._codes: dict[object, int] = {}
+
+    def code(self, key: object, word: str) -> int:
+        """The code of `key`, which is written as `word`."""
+        found = self._codes.get(key)
+        if found is None:
+            if word not in self.words:
+                self.words.append(word)
+            found = self._codes[key] = self.words.index(word)
+        return found
+
+    def codes(self, values: NDArray[Any], word: Callable[[int], str], scope: object = None) -> I32:
+        """The codes of many numbers; -1 stays -1."""
+        unique, place = np.unique(values, return_inverse=True)
+        codes = [-1 if v == -1 else self.code((scope, v), word(v)) for v in unique.tolist()]
+        return np.array(codes, np.int32)[place]
+
+
+@dataclass(slots=True)
+class Piece:
+    """Values of one column for some rows of a chunk."""
+
+    rows: Rows
+    values: NDArray[Any] | Texts
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Rows of one block. `base` has a value for every row, -1 where there is none."""
+
+    rows: int
+    base: dict[str, NDArray[Any]]
+    serials: I64  # of the calls among the rows
+    call_rows: Rows  # their rows
+    open: int
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)
+
+    def add(self, column: str, rows: Rows, values: NDArray[Any] | Texts) -> None:
+        """Put values of a column into some rows."""
+        if len(rows):
+            self.pieces.setdefault(column, []).append(Piece(rows, values))
+
+
+class Calls:
+    """Collects the calls of an engine: give it to `analyze` as a tap, and `finish` it."""
+
+    def __init__(self, ready: Callable[[Chunk, Any], None], window: int | None = WINDOW) -> None:
+        self._ready = ready
+        self._window = window
+        self._chunks: deque[Chunk] = deque()
+        self._engine: Any = None
+        self._decoders: dict[tuple[Kind, int], tuple[Decoder, tuple[Part, ...]] | None] = {}
+        self._credentials: Decoder | None = None
+        self._gatherer: Gatherer | None = None
+        self._frames: I64 = np.full(1, -1, np.int64)
+        self._newest = -1
+        self.late = 0
+        self.words: dict[str, Vocabulary] = {}
+
+    def __call__(self, memory: Bytes, messages: Messages, count: int, engine: Any) -> None:
+        """Take in a block."""
+        if self._engine is None:
+            self._engine = engine
+            self._gatherer = Gatherer(engine.compiled)
+            self._credentials = Decoder(AUTH_SYS_BODY, ("machinename", "uid", "gid"), engine.compiled)
+        if not count:
+            return
+        m = Messages(*(column[:count] for column in messages))
+        chunk = self._chunk(m)
+        if chunk.rows:
+            self._chunks.append(chunk)
+            self._ask(memory, m, chunk)
+        self._answer(memory, m)
+        while len(self._chunks) > 1 and (not self._chunks[0].open or self._overdue()):
+            self._ready(self._chunks.popleft(), self._engine)
+
+    def _overdue(self) -> bool:
+        return self._window is not None and len(self._chunks) > self._window
+
+    def finish(self) -> None:
+        """Hand out what still waits."""
+        while self._chunks:
+            self._ready(self._chunks.popleft(), self._engine)
+
+    def vocabulary(self, column: str) -> Vocabulary:
+        """The words of a column."""
+        return self.words.setdefault(column, Vocabulary())
+
+    # -- rows ---------------------------------------------------------------------------------
+
+    def _chunk(self, m: Messages) -> Chunk:
+        """Rows of a block, with all that does not need decoding."""
+        rows = np.flatnonzero((m.reply == 0) | (m.call < 0))
+        is_call = m.reply[rows] == 0
+        calls = rows[is_call]
+        none = np.full(len(rows), -1, np.int64)
+        client = np.where(is_call, m.src[rows], m.dst[rows])
+        server = np.where(is_call, m.dst[rows], m.src[rows])
+        file, first = self._file(m.frame[rows])
+        base = {
+            "call_frame": np.where(is_call, m.frame[rows], -1),
+            "call_first_frame": np.where(is_call, m.first_frame[rows], -1),
+            "reply_frame": np.where(is_call, -1, m.frame[rows]),
+            "retransmit_of": none.copy(),
+            "file": file,
+            "frame_in_file": m.frame[rows] - first + 1,
+            "time": m.time[rows],
+            "latency": none.copy(),
+            "client": client,
+            "client_port": np.where(is_call, m.sport[rows], m.dport[rows]),
+            "server": server,
+            "server_port": np.where(is_call, m.dport[rows], m.sport[rows]),
+            "transport": self.vocabulary("transport").codes(
+                m.transport[rows], lambda number: TRANSPORTS.get(number, str(number))
+            ),
+            "xid": m.xid[rows],
+            **self._kinds(m, rows),
+            "rpc_status": self._rpc_status(np.where(is_call, -1, m.status[rows])),
+            "auth": self.vocabulary("auth").codes(
+                np.where(is_call, m.flavor[rows], -1), lambda number: AUTH_FLAVORS.get(number, str(number))
+            ),
+            "retransmits": np.where(is_call, 0, -1),
+            "call_bytes": np.where(is_call, m.size[rows], -1),
+            "reply_bytes": np.where(is_call, -1, m.size[rows]),
+        }
+        chunk = Chunk(len(rows), base, m.call[calls], np.flatnonzero(is_call), len(calls))
+        self._remember(m, calls)
+        self._mark_copies(m, calls, chunk)
+        return chunk
+
+    def _file(self, frames: I64) -> tuple[I32, I64]:
+        """Which capture each frame is of, and its first frame there."""
+        files = self._engine.files
+        starts = np.array([first for _, first in files] or [1], np.int64)
+        at = np.maximum(np.searchsorted(starts, frames, "right") - 1, 0)
+        codes = [self.vocabulary("file").code(number, path) for number, (path, _) in enumerate(files)]
+        return np.array(codes or [-1], np.int32)[at], starts[at]
+
+    def _kinds(self, m: Messages, rows: Rows) -> dict[str, NDArray[Any]]:
+        """Program, version and procedure, as the standards call them."""
+        numbers = (m.program[rows], m.version[rows], m.procedure[rows])
+        programs, procedures = np.full(len(rows), -1, np.int32), np.full(len(rows), -1, np.int32)
+        for kind, group in _groups(*numbers):
+            if kind[0] < 0:
+                continue
+            programs[group] = self.vocabulary("program").code(kind[:2], _program_name(kind))
+            declared = find(*kind)
+            word = declared.name if declared else str(kind[2])
+            procedures[group] = self.vocabulary("procedure").code(kind, word)
+        return {"program": programs, "version": numbers[1], "procedure": procedures}
+
+    def _rpc_status(self, status: I64) -> I32:
+        return self.vocabulary("rpc_status").codes(status, lambda number: RPC_STATUS.get(number, str(number)))
+
+    def _remember(self, m: Messages, calls: Rows) -> None:
+        if not len(calls):
+            return
+        serials = m.call[calls]
+        self._newest = int(serials[-1])
+        size = len(self._frames)
+        if self._newest >= size and size < REMEMBERED:
+            while size <= self._newest and size < REMEMBERED:
+                size *= 2
+            bigger = np.full(size, -1, np.int64)
+            bigger[: len(self._frames)] = self._frames  # none has been overwritten yet
+            self._frames = bigger
+        self._frames[serials % size] = m.frame[calls]
+
+    def _mark_copies(self, m: Messages, calls: Rows, chunk: Chunk) -> None:
+        """Copies name their first call, which counts them."""
+        copies = np.flatnonzero(m.retransmit_of[calls] >= 0)
+        if not len(copies):
+            return
+        firsts = m.retransmit_of[calls[copies]]
+        known = firsts > self._newest - len(self._frames)
+        frames = np.where(known, self._frames[firsts % len(self._frames)], -1)
+        chunk.base["retransmit_of"][chunk.call_rows[copies]] = frames
+        for where, rows, _ in self._located(firsts, [*self._chunks, chunk]):
+            np.add.at(where.base["retransmits"], rows, 1)
+
+    def _located(self, serials: I64, chunks: list[Chunk]) -> Iterator[tuple[Chunk, Rows, Rows]]:
+        """Chunks that hold these calls: their rows there, and which of `serials` they are."""
+        for chunk in chunks:
+            if not len(chunk.serials):
+                continue
+            at = np.searchsorted(chunk.serials, serials)
+            at[at == len(chunk.serials)] = 0
+            mine = np.flatnonzero(chunk.serials[at] == serials)
+            if len(mine):
+                yield chunk, chunk.call_rows[at[mine]], mine
+
+    # -- decoding -----------------------------------------------------------------------------
+
+    def _ask(self, memory: Bytes, m: Messages, chunk: Chunk) -> None:
+        """What the calls say: credentials and arguments."""
+        calls = np.flatnonzero(m.reply == 0)
+        self._identify(memory, m, calls, chunk)
+        readable = np.flatnonzero((m.body[calls] >= 0) & (m.gss[calls] != PRIVACY))
+        for kind, group in _groups(
+            *(column[calls[readable]] for column in (m.program, m.version, m.procedure))
+        ):
+            at = readable[group]
+            rows = calls[at]
+            servers = m.src[rows] if kind[0] == NLM and kind[2] in CALLBACKS else m.dst[rows]
+            self._decode(memory, m, rows, kind, CALL, chunk, chunk.call_rows[at], servers)
+
+    def _identify(self, memory: Bytes, m: Messages, calls: Rows, chunk: Chunk) -> None:
+        chosen = np.flatnonzero((m.flavor[calls] == AUTH_SYS) & (m.cred[calls] >= 0))
+        if not len(chosen):
+            return
+        assert self._credentials is not None and self._gatherer is not None
+        start = m.cred[calls[chosen]]
+        found = self._credentials.decode(memory, start, start + m.cred_size[calls[chosen]])
+        rows = chunk.call_rows[chosen]
+        for name in ("uid", "gid"):
+            good = np.flatnonzero(found.valid[name])
+            chunk.add(name, rows[good], found.values[name][good])
+        self._add_spans(memory, found, "machinename", "machine", "text", chunk, rows)
+
+    def _answer(self, memory: Bytes, m: Messages) -> None:
+        """What the replies say goes into the rows of their calls; the first reply to a call counts."""
+        replies = np.flatnonzero((m.reply == 1) & (m.call >= 0))
+        if not len(replies):
+            return
+        serials, first = np.unique(m.call[replies], return_index=True)
+        replies = replies[first]
+        found = 0
+        for chunk, rows, mine in self._located(serials, list(self._chunks)):
+            found += len(mine)
+            new = chunk.base["reply_frame"][rows] < 0
+            self._fill(memory, m, replies[mine[new]], chunk, rows[new])
+        self.late += len(serials) - found
+
+    def _fill(self, memory: Bytes, m: Messages, replies: Rows, chunk: Chunk, rows: Rows) -> None:
+        base = chunk.base
+        base["reply_frame"][rows] = m.frame[replies]
+        base["latency"][rows] = m.time[replies] - base["time"][rows]
+        base["rpc_status"][rows] = self._rpc_status(m.status[replies])
+        base["reply_bytes"][rows] = m.size[replies]
+        chunk.open -= len(rows)
+        good = np.flatnonzero((m.status[replies] == 0) & (m.body[replies] >= 0) & (m.gss[replies] != PRIVACY))
+        for kind, group in _groups(
+            *(column[replies[good]] for column in (m.program, m.version, m.procedure))
+        ):
+            at = good[group]
+            self._decode(memory, m, replies[at], kind, REPLY, chunk, rows[at], m.src[replies[at]])
+
+    def _decode(
+        self,
+        memory: Bytes,
+        m: Messages,
+        messages: Rows,
+        kind: Kind,
+        direction: int,
+        chunk: Chunk,
+        rows: Rows,
+        servers: I32,
+    ) -> None:
+        decoder = self._decoder(kind, direction)
+        if decoder is None:
+            return
+        start = m.body[messages]
+        found = decoder[0].decode(memory, start, start + m.body_kept[messages], m.body_size[messages])
+        for part in decoder[1]:
+            if part.kind in ("text", "hex"):
+                good = self._add_spans(memory, found, part.wire, part.column, part.kind, chunk, rows)
+                if part.column in NAMED_HANDLES and len(good):
+                    ids = self._handles(memory, found, part.wire, good, servers)
+                    chunk.add(NAMED_HANDLES[part.column], rows[good], ids)
+                continue
+            good = np.flatnonzero(found.valid[part.wire])
+            values = found.values[part.wire][good]
+            if part.kind == "category":
+                values = self._categories(part, kind, values)
+            chunk.add(part.column, rows[good], values)
+
+    def _categories(self, part: Part, kind: Kind, values: I64) -> I32:
+        names = dict(part.names)
+        scope = (kind[0], part.names)
+        return self.vocabulary(part.column).codes(
+            values, lambda number: names.get(number, str(number)), scope
+        )
+
+    def _add_spans(
+        self, memory: Bytes, found: Columns, wire: str, column: str, kind: str, chunk: Chunk, rows: Rows
+    ) -> Rows:
+        """Copy the spans of a column out of memory; return which messages had one."""
+        assert self._gatherer is not None
+        good = np.flatnonzero(found.valid[wire])
+        if len(good):
+            gather = self._gatherer.hex if kind == "hex" else self._gatherer.texts
+            chunk.add(column, rows[good], gather(memory, found.start[wire][good], found.stop[wire][good]))
+        return good
+
+    def _handles(self, memory: Bytes, found: Columns, wire: str, good: Rows, servers: I32) -> I32:
+        """Rows of the engine's handle table, from which paths come."""
+        table: HandleTable = self._engine.records.handles
+        starts = np.ascontiguousarray(found.start[wire][good])
+        stops = np.ascontiguousarray(found.stop[wire][good])
+        return table.intern(memory, starts, stops, servers[good].astype(np.int64))
+
+    def _decoder(self, kind: Kind, direction: int) -> tuple[Decoder, tuple[Part, ...]] | None:
+        key = (kind, direction)
+        if key not in self._decoders:
+            parts = recipe(kind, direction)
+            if not parts:
+                return None
+            body = REGISTRY[kind[:2]].procedures[kind[2]].body(direction)
+            assert body is not None
+            made = Decoder(body, [part.wire for part in parts], self._engine.compiled)
+            self._decoders[key] = (made, parts)
+        return self._decoders[key]
+
+
+def _groups(program: I64, version: I64, procedure: I64) -> Iterator[tuple[Kind, Rows]]:
+    """Indices by program, version and procedure."""
+    if not len(program):
+        return
+    order = np.lexsort((procedure, version, program))
+    changes = np.zeros(len(order) - 1, np.bool_)
+    for column in (program, version, procedure):
+        ordered = column[order]
+        changes |= ordered[1:] != ordered[:-1]
+    for group in np.split(order, np.flatnonzero(changes) + 1):
+        at = int(group[0])
+        yield (int(program[at]), int(version[at]), int(procedure[at])), group
+
+
+def _program_name(kind: Kind) -> str:
+    known = REGISTRY.get(kind[:2])
+    return known.label if known else LABELS.get(kind[0], str(kind[0]))
