@@ -58,8 +58,10 @@ from analyzer.segments.reassembly import (
     CUT,
     DONE_FRAME,
     DONE_TIME,
+    DRAINING,
     END,
     NEVER,
+    OPEN_HOLES,
     RUNNING,
     SEG_ACK,
     SEG_FLAGS,
@@ -155,6 +157,10 @@ def assemble(
             caller = peer if int(m[REPLY]) == 1 else int(streams[stream, ID])
             pair(memory, calls, slots, caller, m, int(arena[BLOCK]), faults)
             n += 1
+        elif int(tcp[TAKEN]) == 1 and int(tcp[OPEN_HOLES]) == 0 and not ending:
+            tcp[DRAINING] = -1  # in order, as nearly always: done without asking for more runs
+            tcp[ARRIVED] = 0
+            row += 1
     return row, n
 
 

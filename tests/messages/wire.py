@@ -233,7 +233,7 @@ def read(messages: Messages, count: int, memory: Any) -> list[dict[str, Any]]:
     """Rows as dicts, with the bytes that their positions name."""
     rows = []
     for i in range(count):
-        row = {name: int(getattr(messages, name)[i]) for name in ROW_COLUMNS}
+        row: dict[str, Any] = {name: int(getattr(messages, name)[i]) for name in ROW_COLUMNS}
         row["message"] = _bytes(memory, int(messages.start[i]), row["kept"])
         row["body"] = _bytes(memory, int(messages.body[i]), row["body_kept"])
         row["cred"] = _bytes(memory, int(messages.cred[i]), row["cred_size"])
