@@ -210,13 +210,14 @@ def umnt_lost(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     umount.nfs waits only about three seconds on purpose, and ignores the outcome.
     """
-    for call in s.mounts.unheard:
+    for copies in s.mounts.unheard.values():
+        call = copies[0]
         if s.end - call.time < 3 * SECOND:
             continue
         yield Case(
             f"the UMNT of {printable(call.args.get('dirpath', b''))} by {s.hosts.address(call.src)} was "
             f"not answered",
-            [call.frame],
+            [copy.frame for copy in copies],
             Place(call.frame, call.time),
             confidence=PROBABLE,
             demote=0 if s.whole(call.flow, call.time, s.end) else 1,

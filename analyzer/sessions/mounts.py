@@ -23,6 +23,7 @@ from analyzer.sessions.model import Place
 
 FLUSH = 2_000_000_000  # ns after UMNT in which delayed WRITE and COMMIT are normal (domain #27)
 FAR = 2**62
+ANSWERED_KEPT = 4096  # copies follow each other within seconds
 
 
 @dataclass(slots=True, eq=False)
@@ -83,10 +84,11 @@ class Mounts:
         self.handles = handles
         self.sessions: dict[tuple[int, int, int], Mount] = {}
         self.refused: list[Reply] = []  # MNT with a status or an RPC error
-        self.unheard: list[Call] = []  # UMNT and UMNTALL without an answer (yet)
+        self.unheard: dict[int, list[Call]] = {}  # copies of UMNT and UMNTALL without an answer (yet)
         self.failed_umnts: list[Reply] = []
         self.strangers: list[Reply] = []  # UMNT of a path that was not mounted as far as seen
         self.dumps: list[Reply] = []
+        self._answered: dict[int, None] = {}  # first copies of calls of which one was answered
 
     def session(self, client: int, server: int, export: Export | None) -> Mount:
         """The session of a client with an export, made when first needed."""
@@ -106,36 +108,47 @@ class Mounts:
 
     def call(self, call: Call) -> None:
         """Take in a MOUNT call."""
-        if call.procedure in (3, 4):
-            self.unheard.append(call)
+        if call.procedure in (3, 4) and _first_copy(call) not in self._answered:
+            self.unheard.setdefault(_first_copy(call), []).append(call)
 
     def reply(self, reply: Reply) -> None:
         """Take in a reply of MOUNT."""
         call = reply.call
-        first = call.replies[0] is reply
         if call.procedure == 1:
-            self._mnt(reply, first)
+            self._mnt(reply)
         elif call.procedure in (3, 4):
-            if call in self.unheard:
-                self.unheard.remove(call)
+            self.unheard.pop(_first_copy(call), None)
             if reply.status != 0:
                 self.failed_umnts.append(reply)
-            elif first and call.retransmit_of < 0:
+            elif self._is_first(call):
                 self._umnt(reply)
         elif call.procedure == 2 and reply.status == 0:
             self.dumps.append(reply)
 
-    def _mnt(self, reply: Reply, first: bool) -> None:
+    def _is_first(self, call: Call) -> bool:
+        """Whether this is the first answer to any copy of a call: the copies count once."""
+        first = _first_copy(call)
+        if first in self._answered:
+            return False
+        self._answered[first] = None
+        if len(self._answered) > ANSWERED_KEPT:
+            del self._answered[next(iter(self._answered))]
+        return True
+
+    def _mnt(self, reply: Reply) -> None:
         call = reply.call
         if reply.status != 0 or reply.result.get("status") != 0:
             self.refused.append(reply)
             return
-        if reply.fh < 0 or not first or call.retransmit_of >= 0:
+        if reply.fh < 0 or not self._is_first(call):
             return
         path = call.args.get("dirpath", b"")
         export = self.handles.mounted(reply.fh, path)
         session = self.session(call.src, call.dst, export)
         text = printable(path)
+        unknown = self.sessions.get((call.src, call.dst, -1))
+        if session.first is None and unknown is not None:
+            session.first = unknown.first  # calls on handles of no known export may have been on this one
         session.mnts.append(reply)
         session.paths[text] = max(0, session.paths.get(text, 0)) + 1
         self._end_goodbye(session, call.time, by_mount=True)
@@ -208,3 +221,8 @@ class Mounts:
                 goodbye.first_after = Place(int(rows.frame[head]), int(rows.time[head]))
             goodbye.last_after = Place(int(rows.frame[tail]), int(rows.time[tail]))
             goodbye.calls_after += len(late)
+
+
+def _first_copy(call: Call) -> int:
+    """The serial number of the first copy of a call."""
+    return call.serial if call.retransmit_of < 0 else call.retransmit_of

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
@@ -75,15 +77,25 @@ class Sessions:
 
     def feed(self, events: Iterable[Event], activity: Activity) -> None:
         """Take in a block."""
+        used = 0
         for event in events:
             kind = type(event)
             if kind is Call:
                 self._call(event)  # type: ignore[arg-type]
             elif kind is Reply:
+                if event.call.program == MOUNT:  # type: ignore[union-attr]
+                    used = self._used(activity, used, int(np.searchsorted(activity.frame, event.frame)))
                 self._reply(event)  # type: ignore[arg-type]
             else:
                 self._other(event)
-        self.mounts.activity(activity)
+        self._used(activity, used, len(activity.frame))
+
+    def _used(self, activity: Activity, since: int, until: int) -> int:
+        """Tell of the NFS calls `since`..`until`: what MOUNT says is about mounts in use at its time."""
+        if until <= since:
+            return since
+        self.mounts.activity(Activity._make(column[since:until] for column in activity))
+        return until
 
     def _other(self, event: Event) -> None:
         match event:

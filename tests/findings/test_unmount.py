@@ -1,0 +1,339 @@
+"""Unmounted but not released: each rule fires on its fault and spares its innocent twin."""
+
+import pytest
+
+from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE
+from analyzer.protocols.mount import MOUNT
+from analyzer.protocols.nfs3 import NFS
+from tests.findings.lab import Lab
+from tests.world import AUTH_ERROR, MOUNTD, NFSD
+
+PROC_UNAVAIL = 3
+
+# -- umnt-but-traffic-continues -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("everything", [False, True], ids=["UMNT", "UMNTALL"])
+def test_umnt_but_traffic_continues__fires(lab: Lab, everything: bool) -> None:
+    db = lab.mounted(lab.alice)
+    umnt = lab.alice.umntall(lab.server) if everything else lab.alice.umount(lab.export)
+    lab.world.wait(8)
+    first = lab.alice.getattr(db)
+    lab.world.wait(100)
+    last = lab.alice.write(db)
+    lab.later(1)
+    lab.fires(
+        "umnt-but-traffic-continues",
+        umnt,
+        first.calls[0],
+        last.calls[0],
+        severity=MEDIUM,
+        confidence=PROBABLE,
+        client=lab.alice,
+        server=lab.server,
+        export="/srv",
+    )
+
+
+def test_umnt_but_traffic_continues__fires_less_sure_for_an_older_mount(lab: Lab) -> None:
+    db = lab.server.export("/srv").file("db")
+    lab.alice.getattr(lab.export.root)
+    lab.alice.mount(lab.server, "/srv")
+    lab.alice.umount(lab.export)
+    lab.world.wait(9)
+    lab.alice.lookup(lab.export, "db")
+    lab.alice.getattr(db)
+    lab.later(1)
+    lab.fires("umnt-but-traffic-continues", confidence=POSSIBLE, client=lab.alice)
+
+
+def test_umnt_but_traffic_continues__silent_about_the_last_flush(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.umount(lab.export)
+    lab.world.wait(1.5)
+    lab.alice.write(db)
+    lab.later(60)
+    lab.clean("umnt-but-traffic-continues")
+
+
+def test_umnt_but_traffic_continues__silent_when_mounted_again(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.umount(lab.export)
+    lab.world.wait(5)
+    lab.alice.mount(lab.server, "/srv")
+    lab.alice.getattr(db)
+    lab.later(60)
+    lab.clean("umnt-but-traffic-continues")
+
+
+def test_umnt_but_traffic_continues__silent_with_a_second_mount(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.alice)
+    lab.alice.umount(lab.export)
+    lab.world.wait(5)
+    lab.alice.getattr(db)
+    lab.later(1)
+    lab.clean("umnt-but-traffic-continues")
+
+
+def test_umnt_but_traffic_continues__silent_about_another_export_or_client(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    mbox = lab.alice.lookup(lab.alice.mount(lab.server, "/mail"), "mbox")
+    lab.alice.umount(lab.export)
+    lab.world.wait(5)
+    lab.alice.getattr(mbox)
+    lab.bob.getattr(db)
+    lab.later(1)
+    lab.clean("umnt-but-traffic-continues")
+
+
+# -- export-pinned-by-locks -----------------------------------------------------------------------
+
+
+def test_export_pinned_by_locks__fires_when_all_have_left(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 1)
+    umnts = [host.umount(lab.export) for host in (lab.bob, lab.alice)]
+    lab.later(45)
+    found = lab.fires(
+        "export-pinned-by-locks",
+        lock,
+        *umnts,
+        severity=HIGH,
+        confidence=PROBABLE,
+        server=lab.server,
+        export="/srv",
+    )
+    assert found.caused_by == (lab.fires("lock-held-after-umnt").id,)
+
+
+def test_export_pinned_by_locks__fires_for_sure_after_a_denial(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.alice.umount(lab.export)
+    lab.world.wait(3)
+    lab.bob.lock(db, 1, reply="DENIED")
+    lab.bob.umount(lab.export)
+    lab.world.wait(2)
+    lab.carol.lock(db, 1, reply="DENIED")
+    lab.later(2)
+    lab.fires("export-pinned-by-locks", severity=HIGH, confidence=DEFINITE, export="/srv")
+
+
+def test_export_pinned_by_locks__silent_while_another_client_has_it_mounted(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.alice.umount(lab.export)
+    lab.later(45)
+    lab.silent("export-pinned-by-locks")
+
+
+def test_export_pinned_by_locks__silent_when_the_lock_is_on_another_export(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    mail = lab.bob.mount(lab.server, "/mail")
+    lab.bob.lock(lab.bob.lookup(mail, "mbox"), 1)
+    lab.alice.umount(lab.export)
+    lab.later(45)
+    lab.clean("export-pinned-by-locks")
+
+
+# -- mount-without-release ------------------------------------------------------------------------
+
+
+def test_mount_without_release__fires_on_a_reboot(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    mnt = lab.alice.mnt
+    lab.world.wait(60)
+    lab.alice.boot()
+    notice = lab.alice.notify(lab.server, state=5)
+    lab.later(2)
+    lab.fires(
+        "mount-without-release",
+        mnt,
+        notice.replies[0],
+        severity=LOW,
+        confidence=PROBABLE,
+        client=lab.alice,
+        server=lab.server,
+        export="/srv",
+    )
+    lab.silent("mount-open-at-capture-end")
+
+
+def test_mount_without_release__silent_when_unmounted_before(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    lab.alice.umount(lab.export)
+    lab.world.wait(60)
+    lab.alice.boot()
+    lab.alice.notify(lab.server, state=5)
+    lab.later(2)
+    lab.clean("mount-without-release")
+
+
+def test_mount_without_release__silent_about_an_idle_mount(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    lab.later(7200)
+    lab.clean("mount-without-release")
+
+
+def test_mount_without_release__silent_when_the_server_rebooted(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    lab.server.boot()
+    lab.server.notify(lab.alice, state=5)
+    lab.alice.lock(db, 1, reclaim=True)
+    lab.later(2)
+    lab.clean("mount-without-release")
+
+
+# -- umnt-lost ------------------------------------------------------------------------------------
+
+
+def test_umnt_lost__fires_when_nobody_answers(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    umnt = lab.alice.umount(lab.export, reply=None)
+    lab.later(6)
+    lab.fires(
+        "umnt-lost",
+        umnt,
+        severity=LOW,
+        confidence=PROBABLE,
+        client=lab.alice,
+        server=lab.server,
+        export="/srv",
+    )
+
+
+def test_umnt_lost__fires_when_rpc_refuses_it(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    umnt = lab.alice.umount(lab.export, reply=None, error=AUTH_ERROR + 5)
+    lab.later(1)
+    lab.fires("umnt-lost", umnt, severity=LOW, confidence=DEFINITE, client=lab.alice)
+
+
+def test_umnt_lost__fires_when_mountd_cannot_be_reached(linux: Lab) -> None:
+    linux.mounted(linux.alice)
+    linux.world.wait(20)
+    for connection in linux.world.connections.values():
+        if connection.ends[1][1] == MOUNTD:
+            connection.close()
+    linux.server.cut_from(linux.alice, MOUNTD)
+    look = linux.alice.getport(linux.server, MOUNT, MOUNTD)
+    linux.alice.umount(linux.export)
+    linux.world.wait(7)
+    linux.alice.disconnect(linux.server)
+    linux.later(2)
+    linux.fires("umnt-lost", look, severity=LOW, confidence=PROBABLE, client=linux.alice, export="/srv")
+
+
+def test_umnt_lost__silent_when_it_is_answered_at_the_second_try(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    umnt = lab.alice.umount(lab.export, reply=None)
+    lab.world.wait(2)
+    umnt.again().answer({})
+    lab.later(10)
+    lab.clean("umnt-lost")
+
+
+def test_umnt_lost__silent_when_a_busy_client_merely_looks_up_mountd(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    for _ in range(3):
+        linux.alice.getport(linux.server, MOUNT, MOUNTD)
+        linux.world.wait(3)
+        linux.alice.getattr(db)
+    linux.later(10)
+    linux.clean("umnt-lost")
+
+
+# -- mnt-denied -----------------------------------------------------------------------------------
+
+
+def test_mnt_denied__fires_low_for_one(lab: Lab) -> None:
+    lab.alice.mount(lab.server, "/secret", status=13)
+    lab.later(1)
+    lab.fires(
+        "mnt-denied",
+        lab.alice.mnt,
+        severity=LOW,
+        confidence=DEFINITE,
+        client=lab.alice,
+        server=lab.server,
+        export="/secret",
+    )
+
+
+def test_mnt_denied__fires_medium_for_three(lab: Lab) -> None:
+    for _ in range(3):
+        lab.alice.mount(lab.server, "/secret", status=2)
+        lab.world.wait(20)
+    found = lab.fires("mnt-denied", severity=MEDIUM, client=lab.alice)
+    assert found.count == 3
+
+
+def test_mnt_denied__fires_when_rpc_refuses_the_credentials(lab: Lab) -> None:
+    lab.alice.mount(lab.server, "/srv", use=False, reply=None, error=AUTH_ERROR + 1)
+    lab.later(1)
+    lab.fires("mnt-denied", lab.alice.mnt, severity=LOW, client=lab.alice)
+
+
+def test_mnt_denied__silent_when_a_version_is_not_offered(lab: Lab) -> None:
+    lab.alice.mount(lab.server, "/srv", use=False, reply=None, error=2)
+    lab.alice.mount(lab.server, "/srv")
+    lab.later(1)
+    lab.silent("mnt-denied")
+
+
+def test_mnt_denied__silent_when_mounted(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    lab.clean("mnt-denied")
+
+
+# -- nfs3-proc-22 ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("error", "severity"), [(PROC_UNAVAIL, LOW), (0, MEDIUM)])
+def test_nfs3_proc_22__fires(lab: Lab, error: int, severity: int) -> None:
+    umount = lab.alice.call(
+        lab.server, (NFS, 3), 22, {}, port=NFSD, transport="tcp", reply={}, error=error, flavor=0
+    )
+    lab.later(1)
+    lab.fires(
+        "nfs3-proc-22", umount, severity=severity, confidence=DEFINITE, client=lab.alice, server=lab.server
+    )
+
+
+def test_nfs3_proc_22__silent_about_the_last_real_procedure(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.nfs("COMMIT", db, {"verf": b"boot"})
+    lab.later(1)
+    lab.clean("nfs3-proc-22")
+
+
+# -- mount-open-at-capture-end --------------------------------------------------------------------
+
+
+def test_mount_open_at_capture_end__fires_as_a_fact(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    lab.later(300)
+    lab.fires(
+        "mount-open-at-capture-end",
+        lab.alice.mnt,
+        severity=INFO,
+        confidence=DEFINITE,
+        client=lab.alice,
+        server=lab.server,
+        export="/srv",
+    )
+    lab.clean()
+
+
+def test_mount_open_at_capture_end__silent_after_as_many_umnts(lab: Lab) -> None:
+    lab.mounted(lab.alice, lab.alice)
+    lab.alice.umount(lab.export)
+    lab.alice.umount(lab.export)
+    lab.later(1)
+    lab.clean("mount-open-at-capture-end")
+
+
+def test_mount_open_at_capture_end__silent_when_the_mount_was_refused(lab: Lab) -> None:
+    lab.alice.mount(lab.server, "/srv", status=13)
+    lab.silent("mount-open-at-capture-end")
