@@ -9,4 +9,25 @@ The folders are the stages of the data flow: capture, frames, segments, messages
 render. Importing this package imports none of them, and nothing heavy.
 """
 
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from analyzer.errors import AnalyzerError
+
+if TYPE_CHECKING:
+    from analyzer.render.api import Analysis
+
+__all__ = ["AnalyzerError", "__version__", "analyze"]
+
 __version__ = "0.1.0"
+
+
+def analyze(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Analysis:
+    """Analyse captures (files, directories, `-`) as one, in time order. Raises `AnalyzerError`."""
+    from analyzer.render.api import Analysis
+
+    listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    return Analysis([os.fspath(path) for path in listed])

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 DONE, FOUND, FAILED = 0, 1, 2
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 CONFIDENCES = ("possible", "probable", "definite")
+TABLES = ("calls", "locks", "waits", "mounts", "reboots", "callbacks", "findings", "hosts", "files", "health")
+FORMATS = ("csv", "parquet", "jsonl")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     _add_analyze(verbs)
     _add_locks(verbs)
     _add_mounts(verbs)
+    _add_export(verbs)
     _add_explain(verbs)
     return top
 
@@ -165,6 +168,16 @@ def _add_mounts(verbs: Any) -> None:
     )
 
 
+def _add_export(verbs: Any) -> None:
+    verb = _verb(verbs, "export", _export, "Write a table as CSV, Parquet or JSON lines.")
+    _captures(verb)
+    verb.add_argument("--table", choices=TABLES, required=True, help="which one")
+    verb.add_argument(
+        "--output", metavar="FILE", required=True, help="F.csv, F.parquet or F.jsonl; - for standard output"
+    )
+    verb.add_argument("--format", choices=FORMATS, help="whatever FILE is called (default for -: csv)")
+
+
 def _add_explain(verbs: Any) -> None:
     verb = _verb(verbs, "explain", _explain, "Say what a finding means, why it matters and what to do.")
     verb.add_argument("code", metavar="CODE", nargs="?", help="code of a finding (default: list them all)")
@@ -223,6 +236,29 @@ def _mounts(args: argparse.Namespace) -> int:
     found = pins(view, args.release_check)
     _print(found or [f"nothing pins {args.release_check}"])
     return FOUND if found else DONE
+
+
+def _export(args: argparse.Namespace) -> int:
+    style = args.format or _style(args.output)
+    filters = _filters(args)
+    from analyzer.render.export import export
+    from analyzer.render.output import binary_output
+
+    with binary_output(args.output) as stream:
+        late = export(lambda taps: _analysis(args.captures, taps=taps), args.table, style, stream, filters)
+    if late:
+        sys.stderr.write(f"lockscope: {late} replies came too late to be put beside their calls\n")
+    return DONE
+
+
+def _style(output: str) -> str:
+    """The format that a file's name asks for."""
+    if output == "-":
+        return "csv"
+    suffix = output.rpartition(".")[2].lower()
+    if suffix not in FORMATS:
+        raise AnalyzerError(f"{output}: end the name in .csv, .parquet or .jsonl, or give --format")
+    return suffix
 
 
 def _explain(args: argparse.Namespace) -> int:

@@ -36,6 +36,7 @@ from analyzer.tables import I32, I64, Bytes, Messages
 WINDOW = 16
 REMEMBERED = 1 << 20  # calls whose frame a retransmission can still name
 PRIVACY = 3
+NO_REPLY = -(2**63)  # a latency can be negative: clocks step
 CALLBACKS = (5, 10)  # NLM GRANTED, GRANTED_MSG: the caller is the server of the file
 TRANSPORTS = {6: "TCP", 17: "UDP"}
 
@@ -115,7 +116,7 @@ class Calls:
             self._credentials = Decoder(AUTH_SYS_BODY, ("machinename", "uid", "gid"), engine.compiled)
         if not count:
             return
-        m = Messages(*(column[:count] for column in messages))
+        m = Messages._make(column[:count] for column in messages)
         chunk = self._chunk(m)
         if chunk.rows:
             self._chunks.append(chunk)
@@ -155,7 +156,7 @@ class Calls:
             "file": file,
             "frame_in_file": m.frame[rows] - first + 1,
             "time": m.time[rows],
-            "latency": none.copy(),
+            "latency": np.full(len(rows), NO_REPLY, np.int64),
             "client": client,
             "client_port": np.where(is_call, m.sport[rows], m.dport[rows]),
             "server": server,
@@ -319,9 +320,8 @@ class Calls:
                     chunk.add(NAMED_HANDLES[part.column], rows[good], ids)
                 continue
             good = np.flatnonzero(found.valid[part.wire])
-            values = found.values[part.wire][good]
-            if part.kind == "category":
-                values = self._categories(part, kind, values)
+            numbers = found.values[part.wire][good]
+            values = self._categories(part, kind, numbers) if part.kind == "category" else numbers
             chunk.add(part.column, rows[good], values)
 
     def _categories(self, part: Part, kind: Kind, values: I64) -> I32:

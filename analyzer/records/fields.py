@@ -20,21 +20,38 @@ from analyzer.schema.columns import Column, own
 from analyzer.schema.program import CALL, REPLY
 from analyzer.schema.xdr import U32
 
-KINDS = {
-    "text": "name from_name to_name link_name target caller_name mon_name my_name dirpath netid addr",
-    "hex": "fh dir_fh from_dir_fh to_dir_fh link_dir_fh oh cookie holder_oh priv verf",
-    "uint": "offset set_size l_offset l_len holder_l_offset holder_l_len",
-    "int": "count data_length access svid state holder_svid my_prog my_vers my_proc prog vers port",
-    "bool": "eof exclusive block reclaim holder_exclusive done",
-    "category": "stable committed share_mode share_access prot",
-}
-KIND_OF = {name: kind for kind, names in KINDS.items() for name in names.split()}
+TEXT = (
+    *("name", "from_name", "to_name", "link_name", "target", "caller_name", "mon_name", "my_name", "dirpath"),
+    *("netid", "addr"),
+)
+HEX = ("fh", "dir_fh", "from_dir_fh", "to_dir_fh", "link_dir_fh", "oh", "cookie", "holder_oh", "priv", "verf")
+UINT = ("offset", "set_size", "l_offset", "l_len", "holder_l_offset", "holder_l_len")
+INT = (
+    *("count", "data_length", "access", "svid", "state", "holder_svid", "my_prog", "my_vers", "my_proc"),
+    *("prog", "vers", "port"),
+)
+BOOL = ("eof", "exclusive", "block", "reclaim", "holder_exclusive", "done")
+CATEGORY = ("stable", "committed", "share_mode", "share_access", "prot")
+KINDS = {"text": TEXT, "hex": HEX, "uint": UINT, "int": INT, "bool": BOOL, "category": CATEGORY}
+KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
 ORDER = (
-    "fh dir_fh name offset count data_length stable committed eof set_size access target from_dir_fh from_name "
-    "to_dir_fh to_name link_dir_fh link_name verf caller_name svid oh cookie exclusive block reclaim l_offset l_len "
-    "state holder_exclusive holder_svid holder_oh holder_l_offset holder_l_len share_mode share_access mon_name "
-    "my_name my_prog my_vers my_proc priv dirpath prog vers prot port netid addr done"
-).split()
+    *("fh", "dir_fh", "name", "offset", "count", "data_length", "stable", "committed", "eof", "set_size"),
+    *("access", "target", "from_dir_fh", "from_name", "to_dir_fh", "to_name", "link_dir_fh", "link_name"),
+    *("verf", "caller_name", "svid", "oh", "cookie", "exclusive", "block", "reclaim", "l_offset", "l_len"),
+    *("state", "holder_exclusive", "holder_svid", "holder_oh", "holder_l_offset", "holder_l_len"),
+    *(
+        "share_mode",
+        "share_access",
+        "mon_name",
+        "my_name",
+        "my_prog",
+        "my_vers",
+        "my_proc",
+        "priv",
+        "dirpath",
+    ),
+    *("prog", "vers", "prot", "port", "netid", "addr", "done"),
+)
 FITS = {
     "text": ("text",),
     "hex": ("bytes",),

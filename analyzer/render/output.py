@@ -66,6 +66,17 @@ def text_output(path: str | None) -> Iterator[IO[str]]:
         yield stream
 
 
+@contextlib.contextmanager
+def binary_output(path: str) -> Iterator[IO[bytes]]:
+    """A file of bytes, or standard output for `-`."""
+    if path == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with whole_file(path) as part, part.open("wb") as stream:
+        yield stream
+
+
 def write(stream: IO[str], pieces: Iterable[str]) -> None:
     """Write many small pieces in few calls; a stream that cannot show a character shows its number."""
     gathered: list[str] = []

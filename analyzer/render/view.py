@@ -23,6 +23,7 @@ from analyzer.render.times import Instant
 if TYPE_CHECKING:
     from analyzer.engine import Analysis
     from analyzer.findings.rule import Confidence, Finding
+    from analyzer.sessions.world import Sessions
 
 NEVER, ALWAYS = -(2**63), 2**63 - 1
 
@@ -44,6 +45,16 @@ class Filters:
     def is_open(self) -> bool:
         """Whether nothing is filtered by host, file or time."""
         return (self.client, self.server, self.file, self.since, self.until) == (None,) * 5
+
+
+def addresses(sessions: Sessions, wanted: str) -> set[str]:
+    """The addresses that a user's word for a host means; none where nobody gave that name."""
+    try:
+        address = ipaddress.ip_address(wanted.strip("[]"))
+    except ValueError:
+        hosts = sessions.hosts
+        return {hosts.address(host) for host in hosts.named(wanted.encode("utf-8", "surrogateescape"))}
+    return {str(getattr(address, "ipv4_mapped", None) or address)}
 
 
 class View:
@@ -79,15 +90,7 @@ class View:
         """The addresses that a user's word for a host means; None for any."""
         if wanted is None:
             return None
-        try:
-            address = ipaddress.ip_address(wanted.strip("[]"))
-        except ValueError:
-            pass
-        else:
-            mapped = getattr(address, "ipv4_mapped", None)
-            return {str(mapped or address)}
-        hosts = self.sessions.hosts
-        found = {hosts.address(host) for host in hosts.named(wanted.encode("utf-8", "surrogateescape"))}
+        found = addresses(self.sessions, wanted)
         if not found:
             known = ", ".join(sorted(set(self.known_as().values()))) or "no host gave a name"
             raise AnalyzerError(

@@ -1,0 +1,61 @@
+"""One table of some captures, written.
+
+In: what to analyse, which table, how and where to. Out: a file or a stream.
+
+Theory. The calls table is written while the captures are read; the others are made of the sessions at the
+end.
+
+Never: keeps the calls of a capture in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from analyzer.records.calls import Calls, Chunk
+from analyzer.render import rows
+from analyzer.render.arrow import chosen, from_chunk, from_rows
+from analyzer.render.tables import joined, writer
+from analyzer.render.view import Filters, View
+
+if TYPE_CHECKING:
+    from analyzer.engine import Analysis
+
+Analyse = Callable[[Sequence[Any]], "Analysis"]
+"""Analyses with the taps it is given."""
+
+
+def export(analyse: Analyse, name: str, style: str, stream: IO[bytes], filters: Filters) -> int:
+    """Write a table; return how many replies came too late for it."""
+    out = writer(style, name, stream)
+    late = 0
+    if name == "calls":
+        late = _calls(analyse, out.write, filters)
+    else:
+        view = View(analyse(()), filters)
+        out.write(from_rows(name, rows.TABLES[name](view)))
+    out.close()
+    return late
+
+
+def _calls(analyse: Analyse, write: Callable[[Any], None], filters: Filters) -> int:
+    def ready(chunk: Chunk, engine: Any) -> None:
+        write(chosen(from_chunk(chunk, calls, engine), filters, engine.sessions))
+
+    calls = Calls(ready)
+    analysis = analyse([calls])
+    calls.finish()
+    View(analysis, filters)  # complains of a host that nobody is called
+    return calls.late
+
+
+def table(analyse: Analyse, name: str) -> Any:
+    """A whole table in memory."""
+    if name != "calls":
+        return from_rows(name, rows.TABLES[name](View(analyse(()))))
+    parts: list[Any] = [from_rows("calls", ())]
+    calls = Calls(lambda chunk, engine: parts.append(from_chunk(chunk, calls, engine)), window=None)
+    analyse([calls])
+    calls.finish()
+    return joined(parts)
