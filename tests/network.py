@@ -43,9 +43,15 @@ class Connection:
 
     network: Network
     ends: tuple[tuple[str, int], tuple[str, int]]
-    sent: list[int] = field(default_factory=lambda: [7_000, 4_294_967_000])  # the server's wraps soon
-    received: list[int] = field(default_factory=lambda: [7_000, 4_294_967_000])
+    sent: list[int] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
     open: bool = True
+
+    def __post_init__(self) -> None:
+        number = self.network.opened
+        self.network.opened += 1
+        self.sent = [7_000 + 1_000_003 * number, 4_294_967_000 - 61 * number]  # the server's wraps soon
+        self.received = list(self.sent)
 
     def segment(
         self, side: int, flags: int, data: bytes = b"", at: int = 0, time: int = 0, captured: bool = True
@@ -95,6 +101,7 @@ class Network:
         self.refused: set[tuple[str, int]] = set()
         self.connections: dict[tuple[str, str, int], Connection] = {}
         self.sport: dict[str, int] = {}
+        self.opened = 0  # connections so far: no two begin at the same number
 
     # -- time -----------------------------------------------------------------------------------
 

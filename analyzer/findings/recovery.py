@@ -33,6 +33,7 @@ from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.reboots import SERIES, Grace, Notice
 from analyzer.sessions.world import Sessions
+from analyzer.tables import TCP
 
 LONG_GRACE = 60 * SECOND
 NOTICE_BEFORE = 120 * SECOND  # sm-notify runs at boot, before lockd's first refusal
@@ -189,12 +190,18 @@ def reclaim_refused(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     The same call repeated later with success.
     """
+    granted = {_what(operation): answer.time for operation, answer in s.reboots.reclaims}
     for operation, answer in s.reboots.refused_reclaims:
-        if operation.answers[-1].status == 0:
+        if granted.get(_what(operation), 0) > answer.time:
             continue
         case = _reclaim(s, operation, answer, f"refused with status {answer.status}")
         case.severity = CRITICAL if answer.status == 1 else HIGH
         yield case
+
+
+def _what(operation: Operation) -> tuple[object, ...]:
+    """What a reclaim asks for: the same in every try."""
+    return operation.owner, operation.file, operation.start, operation.end, operation.exclusive
 
 
 def _reclaim(s: Sessions, operation: Operation, answer: Answer, why: str) -> Case:
@@ -324,7 +331,11 @@ def _continues(s: Sessions, notice: Notice) -> bool:
 def continuity(s: Sessions, notice: Notice) -> tuple[int, int] | None:
     """Frames before and after a notice on one connection of the host it speaks of."""
     for first, last in s.nlm_flows.values():
-        if first.src == notice.victim and first.time < notice.place.time < last.time:
+        if (
+            first.transport == TCP
+            and first.src == notice.victim
+            and first.time < notice.place.time < last.time
+        ):
             return first.frame, last.frame
     for mount in s.mounts.sessions.values():
         if mount.client != notice.victim:

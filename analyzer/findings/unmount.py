@@ -171,7 +171,7 @@ def mount_without_release(s: Sessions) -> Iterator[Case]:
     A lazy unmount, or a program with its own NFS client, never sends UMNT. Ganesha keeps no such list.
     """
     for mount in s.mounts.sessions.values():
-        if mount.rebooted is None or not mount.count or not mount.mnts:
+        if mount.rebooted is None or not mount.count or not mount.mnts or _goes_on(s, mount):
             continue
         mnt = mount.mnts[0]
         if mnt.time > mount.rebooted.time:
@@ -188,6 +188,17 @@ def mount_without_release(s: Sessions) -> Iterator[Case]:
             client=mount.client,
             export=mount.path,
         )
+
+
+def _goes_on(s: Sessions, mount: Mount) -> bool:
+    """Whether a connection older than the reboot notice carries NFS calls after it: there was no reboot."""
+    notice = mount.rebooted
+    return notice is not None and any(
+        last.time > notice.time
+        and s.connections.opened(flow)
+        and s.connections.by_flow[flow].since < notice.time
+        for flow, last in mount.flows.items()
+    )
 
 
 @rule("umnt-lost", LOW)
@@ -385,7 +396,7 @@ def mount_open_at_capture_end(s: Sessions) -> Iterator[Case]:
     It is no alarm: idle mounts are legal for weeks.
     """
     for mount in s.mounts.sessions.values():
-        if not mount.count or not mount.mnts or mount.rebooted is not None:
+        if not mount.count or not mount.mnts or (mount.rebooted is not None and not _goes_on(s, mount)):
             continue
         mnt = mount.mnts[-1]
         last = mount.last or Place(mnt.frame, mnt.time)

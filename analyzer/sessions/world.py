@@ -259,8 +259,10 @@ class Sessions:
             if notice.answer is not reply:
                 continue
             end = End("reboot-notice", reply.frame, reply.time)
-            if notice.role == "client":
-                notice.freed = self.ledger.free_client(notice.receiver, notice.victim, end, True)
+            if notice.role in ("client", "server"):  # a lock server may be a client of its clients
+                freed = self.ledger.free_client(notice.receiver, notice.victim, end, True)
+                if notice.role == "client":
+                    notice.freed = freed
                 for mount in self.mounts.of_client(notice.victim, notice.receiver):
                     mount.rebooted = Place(reply.frame, reply.time)
             elif notice.role == "forged":
