@@ -1,0 +1,117 @@
+"""Stalls and knots: each rule fires on its fault and spares its innocent twin."""
+
+from analyzer.findings.rule import DEFINITE, HIGH, LOW, MEDIUM
+from tests.findings.lab import Lab
+from tests.world import LOCKD
+
+# -- nlm-server-stall -----------------------------------------------------------------------------
+
+
+def test_nlm_server_stall__fires_for_one_long_wait(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lock = lab.alice.lock(db, 1, reply=None)
+    lab.world.wait(10)
+    lock.again()
+    lab.world.wait(7)
+    lock.answer("GRANTED")
+    lab.later(1)
+    found = lab.fires(
+        "nlm-server-stall",
+        lock,
+        severity=HIGH,
+        confidence=DEFINITE,
+        client=lab.alice,
+        server=lab.server,
+        path="/srv/db",
+    )
+    assert "after 17 s and 2 copies" in found.message
+
+
+def test_nlm_server_stall__fires_for_three_short_ones(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    for svid in (1, 2, 3):
+        lock = lab.alice.lock(db, svid, svid, 1, reply=None)
+        lab.world.wait(3)
+        lock.answer("GRANTED")
+    lab.later(1)
+    found = lab.fires("nlm-server-stall", lock, severity=MEDIUM, client=lab.alice, server=lab.server)
+    assert found.count == 3
+
+
+def test_nlm_server_stall__fires_low_when_tcp_did_not_deliver_it(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.lock(db, 1)
+    linux.server.cut_from(linux.alice, LOCKD)
+    unlock = linux.alice.unlock(db, 1)
+    linux.world.wait(12)
+    linux.server.mend(linux.alice, LOCKD)
+    unlock.answer("GRANTED")
+    linux.later(1)
+    linux.fires("nlm-server-stall", unlock, severity=LOW, client=linux.alice)
+
+
+def test_nlm_server_stall__silent_for_two_short_ones(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    for svid in (1, 2):
+        lock = lab.alice.lock(db, svid, svid, 1, reply=None)
+        lab.world.wait(6)
+        lock.answer("GRANTED")
+    lab.later(1)
+    lab.clean("nlm-server-stall")
+
+
+def test_nlm_server_stall__silent_when_the_server_restarted_meanwhile(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    unlock = lab.alice.unlock(db, 1, reply=None)
+    lab.world.wait(30)
+    lab.server.boot()
+    lab.server.notify(lab.alice, state=7)
+    unlock.again().answer("GRANTED")
+    lab.later(1)
+    lab.silent("nlm-server-stall")
+
+
+def test_nlm_server_stall__silent_when_a_waiter_waits_for_a_holder(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 1)
+    for _ in range(4):
+        lab.world.wait(29)
+        lab.bob.wait_for(db, 1)
+        lab.alice.getattr(db)
+    lab.later(1)
+    lab.clean("nlm-server-stall")
+
+
+# -- deadlock -------------------------------------------------------------------------------------
+
+
+def test_deadlock__fires(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1, 0, 1)
+    lab.bob.lock(db, 1, 1, 1)
+    lab.alice.wait_for(db, 1, 1, 1)
+    refused = lab.bob.lock(db, 1, 0, 1, reply="DEADLCK", block=True)
+    lab.later(1)
+    lab.fires(
+        "deadlock",
+        refused,
+        severity=HIGH,
+        confidence=DEFINITE,
+        client=lab.bob,
+        server=lab.server,
+        path="/srv/db",
+        range=(0, 0),
+    )
+
+
+def test_deadlock__silent_when_a_chain_of_waits_does_not_close(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1, 0, 1)
+    lab.bob.lock(db, 1, 1, 1)
+    lab.alice.wait_for(db, 1, 1, 1)
+    lab.bob.unlock(db, 1, 1, 1)
+    lab.server.granted(lab.alice, db, 1, 1, 1)
+    lab.later(1)
+    lab.clean("deadlock")

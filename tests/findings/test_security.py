@@ -1,0 +1,247 @@
+"""Protocol violations: each rule fires on its fault and spares its innocent twin."""
+
+from typing import Any
+
+import pytest
+
+from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, LOW, MEDIUM, PROBABLE
+from analyzer.protocols.mount import MOUNT
+from analyzer.protocols.nlm import NLM
+from analyzer.protocols.nsm import NSM
+from tests.findings.lab import Lab
+from tests.world import AUTH_ERROR, MOUNTD, STATD
+
+PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS, SYSTEM_ERR = range(1, 6)
+
+# -- nlm-auth-anomaly -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flavor", "reason"), [(0, "AUTH_TOOWEAK"), (1, "AUTH_REJECTEDCRED")])
+def test_nlm_auth_anomaly__fires(lab: Lab, flavor: int, reason: str) -> None:
+    db = lab.mounted(lab.alice)
+    error = AUTH_ERROR + {"AUTH_TOOWEAK": 5, "AUTH_REJECTEDCRED": 2}[reason]
+    lock = lab.alice.lock(db, 1, flavor=flavor, error=error)
+    lab.later(1)
+    found = lab.fires(
+        "nlm-auth-anomaly",
+        lock,
+        severity=MEDIUM,
+        confidence=DEFINITE,
+        client=lab.alice,
+        server=lab.server,
+    )
+    assert reason in found.message
+
+
+def test_nlm_auth_anomaly__silent_when_auth_none_is_accepted(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, flavor=0)
+    lab.later(1)
+    lab.clean("nlm-auth-anomaly")
+
+
+def test_nlm_auth_anomaly__silent_when_it_is_nfs_that_is_refused(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.nfs("GETATTR", db, None, error=AUTH_ERROR + 5)
+    lab.later(1)
+    lab.silent("nlm-auth-anomaly")
+
+
+# -- malformed-xdr --------------------------------------------------------------------------------
+
+
+def test_malformed_xdr__fires(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    call = lab.alice.call(
+        lab.server, (NLM, 4), 2, {}, port=lab.server.lockd, body=b"\xff" * 12, error=GARBAGE_ARGS
+    )
+    lab.later(1)
+    lab.fires("malformed-xdr", call, severity=LOW, confidence=DEFINITE, client=lab.alice, server=lab.server)
+
+
+def test_malformed_xdr__silent_when_the_arguments_are_well(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, oh=bytes(1024))
+    lab.later(1)
+    lab.clean("malformed-xdr")
+
+
+# -- version-or-proc-mismatch ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL])
+def test_version_or_proc_mismatch__fires(lab: Lab, error: int) -> None:
+    db = lab.mounted(lab.alice)
+    lock = lab.alice.lock(db, 1, error=error)
+    lab.later(1)
+    found = lab.fires(
+        "version-or-proc-mismatch",
+        lock,
+        severity=MEDIUM,
+        confidence=DEFINITE,
+        client=lab.alice,
+        server=lab.server,
+    )
+    assert ("versions 3 to 4" in found.message) == (error == PROG_MISMATCH)
+
+
+def test_version_or_proc_mismatch__fires_on_an_old_lock_version(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.version = 3
+    lock = lab.alice.lock(db, 1)
+    lab.alice.unlock(db, 1)
+    lab.later(1)
+    lab.fires(
+        "version-or-proc-mismatch",
+        lock,
+        severity=MEDIUM,
+        confidence=PROBABLE,
+        client=lab.alice,
+        server=lab.server,
+    )
+
+
+@pytest.mark.parametrize("error", [PROG_UNAVAIL, PROG_MISMATCH])
+def test_version_or_proc_mismatch__silent_about_a_probe(lab: Lab, error: int) -> None:
+    lab.alice.ping(lab.server, (MOUNT, 1), MOUNTD, error=error)
+    lab.mounted(lab.alice)
+    lab.clean("version-or-proc-mismatch")
+
+
+def test_version_or_proc_mismatch__silent_about_nlm_3_without_a_version_3_mount(lab: Lab) -> None:
+    lab.bob.mount(lab.server, "/srv")
+    lab.alice.version = 3
+    lab.alice.lock(lab.export.file("db"), 1)
+    lab.later(1)
+    lab.silent("version-or-proc-mismatch")
+
+
+# -- range-suspicious -----------------------------------------------------------------------------
+
+
+def test_range_suspicious__fires(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lock = lab.alice.lock(db, 1, 2**63 - 10, 100, reply="FBIG")
+    lab.later(1)
+    lab.fires(
+        "range-suspicious",
+        lock,
+        severity=MEDIUM,
+        confidence=DEFINITE,
+        client=lab.alice,
+        server=lab.server,
+        path="/srv/db",
+    )
+
+
+def test_range_suspicious__silent_about_a_single_byte_far_behind_the_end(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, 2**63 - 2, 1)
+    lab.alice.lock(db, 2, 2**62, 1000)
+    lab.later(1)
+    lab.clean("range-suspicious")
+
+
+# -- nlm-smnotify-remote --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("error", "severity"), [(0, CRITICAL), (SYSTEM_ERR, MEDIUM)])
+def test_nlm_smnotify_remote__fires(lab: Lab, error: int, severity: int) -> None:
+    args = {"mon_name": "alice", "state": 9}
+    call = lab.mallory.call(lab.server, (NLM, 4), 16, args, port=lab.server.lockd, reply={}, error=error)
+    lab.later(1)
+    lab.fires(
+        "nlm-smnotify-remote",
+        call,
+        severity=severity,
+        confidence=DEFINITE,
+        client=lab.mallory,
+        server=lab.server,
+    )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_nlm_smnotify_remote__silent_on_loopback(address: str) -> None:
+    lab = Lab()
+    here = lab.world.host("server", address, transport="udp")
+    here.call(here, (NLM, 4), 16, {"mon_name": "alice", "state": 9}, port=here.lockd, sport=700, reply={})
+    lab.later(1)
+    lab.clean("nlm-smnotify-remote")
+
+
+# -- sm-mon-remote --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("procedure", [2, 3, 4, 5])
+@pytest.mark.parametrize(("how", "severity"), [({"reply": {}}, HIGH), ({"error": PROC_UNAVAIL}, MEDIUM)])
+def test_sm_mon_remote__fires(linux: Lab, procedure: int, how: dict[str, Any], severity: int) -> None:
+    args = {"my_name": "evil"} if procedure != 5 else {}
+    call = linux.mallory.call(linux.server, (NSM, 1), procedure, args, port=STATD, transport="udp", **how)
+    linux.later(1)
+    linux.fires(
+        "sm-mon-remote",
+        call,
+        severity=severity,
+        confidence=DEFINITE,
+        client=linux.mallory,
+        server=linux.server,
+    )
+
+
+def test_sm_mon_remote__fires_softer_when_statd_says_no(lab: Lab) -> None:
+    args = {"mon_name": "alice", "my_name": "evil"}
+    lab.mallory.call(
+        lab.server, (NSM, 1), 2, args, port=STATD, transport="udp", reply={"status": 1, "state": 3}
+    )
+    lab.later(1)
+    lab.fires("sm-mon-remote", severity=MEDIUM, client=lab.mallory)
+
+
+def test_sm_mon_remote__silent_on_loopback(linux: Lab) -> None:
+    here = linux.world.host("server", "127.0.0.1", transport="udp")
+    here.call(here, (NSM, 1), 2, {"mon_name": "alice"}, port=STATD, sport=700, reply={"state": 3})
+    linux.later(1)
+    linux.clean("sm-mon-remote")
+
+
+def test_sm_mon_remote__silent_about_a_reboot_notice_or_a_question(lab: Lab) -> None:
+    lab.alice.notify(lab.server)
+    lab.alice.call(
+        lab.server, (NSM, 1), 1, {"mon_name": "bob"}, port=STATD, transport="udp", reply={"state": 3}
+    )
+    lab.later(1)
+    lab.clean("sm-mon-remote")
+
+
+# -- free-all-unexpected --------------------------------------------------------------------------
+
+
+def test_free_all_unexpected__fires_in_anothers_name(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    call = lab.mallory.free_all(lab.server, "alice")
+    lab.later(1)
+    lab.fires(
+        "free-all-unexpected",
+        call,
+        severity=HIGH,
+        confidence=DEFINITE,
+        client=lab.mallory,
+        server=lab.server,
+        peer=lab.alice,
+    )
+
+
+def test_free_all_unexpected__fires_in_the_name_of_an_unknown_host(lab: Lab) -> None:
+    call = lab.mallory.free_all(lab.server, "ghost")
+    lab.later(1)
+    lab.fires("free-all-unexpected", call, severity=HIGH, client=lab.mallory, peer=None)
+
+
+@pytest.mark.parametrize("name", ["alice", "ALICE.example.net"])
+def test_free_all_unexpected__silent_in_ones_own_name(lab: Lab, name: str) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    lab.alice.free_all(lab.server, name)
+    lab.later(1)
+    lab.clean("free-all-unexpected", "lock-open-at-capture-end")
