@@ -158,8 +158,12 @@ class Handles:
     def path(self, handle: int) -> str | None:
         """Absolute path, `.../partial`, or None where no name is known."""
         parts: list[str] = []
+        passed: set[int] = set()
         at = handle
         while len(parts) < MAX_DEPTH:
+            if at in passed:  # names that go in a circle say nothing about where they hang
+                return f".../{parts[0]}"
+            passed.add(at)
             if at in self.roots:
                 root = self.roots[at].rstrip("/")
                 return "/".join([root, *reversed(parts)]) or "/"
@@ -177,6 +181,8 @@ class Handles:
 def printable(raw: bytes) -> str:
     r"""Text of bytes from the wire: UTF-8 where it is, `\xNN` where not, no control characters."""
     text = raw.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(
         c if c.isprintable() else "".join(f"\\x{b:02x}" for b in c.encode("utf-8", "surrogatepass"))
         for c in text
