@@ -139,7 +139,8 @@ def _hosts(hosts: Any, engine: Any) -> Any:
 def _paths(handles: Any, engine: Any) -> Any:
     """Paths of handles, as the sessions know them now."""
     unique, place = np.unique(handles, return_inverse=True)
-    paths = [engine.sessions.handles.path(handle) if handle >= 0 else None for handle in unique.tolist()]
+    found = engine.sessions.handles.paths(handle for handle in unique.tolist() if handle >= 0)
+    paths = [found.get(handle) for handle in unique.tolist()]
     known = np.array([path is not None for path in paths], np.bool_)
     codes = np.where(known, np.cumsum(known) - 1, -1)[place]
     return _words(codes, [clean(path) for path in paths if path is not None])

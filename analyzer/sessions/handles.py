@@ -13,6 +13,7 @@ Never: trusts a chain to end (a hostile capture can name a directory its own chi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,7 @@ from analyzer.records.handles import HandleTable, export_key
 from analyzer.tables import I32
 
 MAX_DEPTH = 64
+LONGEST_PATH = 4096  # PATH_MAX of Linux
 NO_EXPORT = -1
 
 
@@ -157,21 +159,31 @@ class Handles:
 
     def path(self, handle: int) -> str | None:
         """Absolute path, `.../partial`, or None where no name is known."""
-        parts: list[str] = []
-        passed: set[int] = set()
-        at = handle
-        while len(parts) < MAX_DEPTH:
-            if at in passed:  # names that go in a circle say nothing about where they hang
-                return f".../{parts[0]}"
-            passed.add(at)
-            if at in self.roots:
-                root = self.roots[at].rstrip("/")
-                return "/".join([root, *reversed(parts)]) or "/"
-            if at not in self.parents:
-                break
-            at, name = self.parents[at]
-            parts.append(printable(name))
-        return "/".join(["...", *reversed(parts)]) if parts else None
+        return self.paths((handle,))[handle]
+
+    def paths(self, handles: Iterable[int]) -> dict[int, str | None]:
+        """The paths of many handles, and of the directories above them: each is walked through once.
+
+        Names that go in a circle say nothing about where they hang, nor does a path no system would take.
+        """
+        known: dict[int, str | None] = {}
+        for handle in handles:
+            chain: dict[int, bytes] = {}
+            at = handle
+            while at not in known and at not in chain:
+                if at in self.roots:
+                    known[at] = self.roots[at].rstrip("/") or "/"
+                elif at not in self.parents:
+                    known[at] = None
+                else:
+                    directory, chain[at] = self.parents[at]
+                    at = directory
+            above = "..." if at in chain else known[at]
+            for below, name in reversed(chain.items()):
+                if above is None or len(above) > LONGEST_PATH or at in chain:
+                    above = "..."
+                above = known[below] = f"{'' if above == '/' else above}/{printable(name)}"
+        return known
 
     def text(self, handle: int) -> str | None:
         """The handle in lower-case hex."""
