@@ -1,14 +1,7 @@
 """Mount sessions: what counts as a mount, what as a goodbye, and for whom."""
 
-import pytest
-
 from analyzer.sessions.mounts import Mount
 from tests.findings.lab import Lab
-
-
-@pytest.fixture
-def lab() -> Lab:
-    return Lab()
 
 
 def mounts(lab: Lab) -> list[Mount]:
