@@ -22,6 +22,7 @@ from analyzer.sessions import operations as op
 from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.operations import Answer, Operation
 
+LOOKUPS = ((2, 3), (3, 3), (4, 3), (4, 9))  # GETPORT, GETADDR, GETVERSADDR (RFC 1833)
 LOOKUPS_KEPT = 65536
 SERIES = 15 * 60 * 1_000_000_000  # sm-notify gives up after 15 minutes
 
@@ -89,9 +90,9 @@ class Reboots:
     # -- portmap ------------------------------------------------------------------------------
 
     def lookup(self, call: Call) -> None:
-        """Take in a GETPORT or GETADDR call."""
+        """Take in a question for a port."""
         program = call.args.get("prog")
-        if call.procedure != 3 or program is None:
+        if (call.version, call.procedure) not in LOOKUPS or program is None:
             return
         lookup = Lookup(call, int(program))
         self._open[call.serial] = lookup
