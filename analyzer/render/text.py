@@ -18,7 +18,7 @@ from analyzer.findings.rule import INFO, Severity
 from analyzer.render import rows
 from analyzer.render.clean import clean
 from analyzer.render.paint import Paint
-from analyzer.render.times import clock, span
+from analyzer.render.times import clock, period, span
 
 if TYPE_CHECKING:
     from analyzer.findings.rule import Finding
@@ -51,7 +51,7 @@ def _head(view: View, paint: Paint) -> Iterator[str]:
     ends = [info.end for info in infos if info.end is not None]
     when = ""
     if starts and ends:
-        when = f", {clock(min(starts))} to {clock(max(ends))} UTC ({span(max(ends) - min(starts))})"
+        when = f", {period(min(starts), max(ends))} UTC ({span(max(ends) - min(starts))})"
     yield from paint.wrap(f"{name}: {packets:,} packets{when}", hang=2)
     if who := _who(view):
         yield from paint.wrap(who, hang=2)
@@ -171,9 +171,11 @@ def extent(start: int, end: int | None) -> str:
 
 def _when(view: View, found: Finding) -> str:
     start = view.sessions.start
-    text = f"{clock(found.first_time)} (+{(found.first_time - start) / 1e9:.3f} s)"
     if found.last_time > found.first_time:
-        text += f" to {clock(found.last_time)} (+{(found.last_time - start) / 1e9:.3f} s)"
+        text = period(found.first_time, found.last_time)
+        text += f" (+{(found.first_time - start) / 1e9:.3f} s to +{(found.last_time - start) / 1e9:.3f} s)"
+    else:
+        text = f"{clock(found.first_time)} (+{(found.first_time - start) / 1e9:.3f} s)"
     return f"{text}, {found.count} times" if found.count > 1 else text
 
 
@@ -339,9 +341,9 @@ def _numbers(view: View, paint: Paint) -> Iterator[str]:
     yield ""
     yield paint.ink("Health", "head")
     yield from paint.wrap(
-        f"{seen.messages:,} RPC messages in {seen.frames:,} frames; "
-        f"{seen.unanswered_calls:,} calls without a reply, {seen.orphan_replies:,} replies without a call, "
-        f"{seen.retransmissions:,} calls sent again",
+        f"{seen.messages:,} RPC messages in {seen.frames:,} frames; calls without a reply: "
+        f"{seen.unanswered_calls:,}, replies without a call: {seen.orphan_replies:,}, "
+        f"calls sent again: {seen.retransmissions:,}",
         2,
     )
     if seen.dropped_by_capture:

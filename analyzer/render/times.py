@@ -50,6 +50,12 @@ def clock(ns: int) -> str:
     return f"{text[:10]} {text[11:26]}"
 
 
+def period(first: int, last: int) -> str:
+    """Two moments, the day said once where it is the same."""
+    begin, end = clock(first), clock(last)
+    return f"{begin} to {end[11:] if begin[:10] == end[:10] else end}"
+
+
 def span(ns: int) -> str:
     """A stretch of time, exact enough to be read."""
     if ns < SECOND:

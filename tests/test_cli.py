@@ -1,0 +1,301 @@
+"""The command line: exit statuses, one-line complaints, whole files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from analyzer import __version__, cli
+from analyzer.capture import source
+from tests.expectations import CAPTURES
+from tests.render.captures import HOSTILE, empty, hostile, ordinary
+
+ROOT = Path(__file__).parent.parent
+LEAK = str(CAPTURES / "lab" / "umnt_unlock_dropped.pcap")
+CLEAN = str(CAPTURES / "lab" / "clean_basic.pcap")
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Status, standard output and standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = cli.main(list(arguments))
+    return status, out.getvalue(), err.getvalue()
+
+
+def complaint(*arguments: str) -> str:
+    """The one line on standard error of a run that could not be done."""
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("lockscope: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> str:
+    return str(ordinary(tmp_path / "ordinary.pcap"))
+
+
+def test_version() -> None:
+    assert run("--version") == (0, f"lockscope {__version__}\n", "")
+
+
+@pytest.mark.parametrize("verb", [(), ("analyze",), ("locks",), ("mounts",), ("export",), ("explain",)])
+def test_help(verb: tuple[str, ...]) -> None:
+    status, out, err = run(*verb, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith("usage: lockscope")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "VERB"),
+        (("dance",), "'dance'"),
+        (("report", LEAK), "'report'"),
+        (("analyze",), "CAPTURE"),
+        (("analyze", LEAK, "--form", "json"), "--form"),
+        (("analyze", LEAK, "--format", "xml"), "markdown"),
+        (("analyze", LEAK, "--select", "no-such-code"), "lock-held-after-umnt"),
+        (("analyze", LEAK, "--ignore", "unlock-refused,no-such-code"), "the code no-such-code"),
+        (("analyze", LEAK, "--fail-on", "terrible"), "critical"),
+        (("analyze", LEAK, "--min-confidence", "sure"), "definite"),
+        (("analyze", LEAK, "--since", "yesterday"), "RFC 3339"),
+        (("analyze", LEAK, "--client", "nobody"), "client1"),
+        (("locks", LEAK, "--at", "noon"), "+SECONDS"),
+        (("mounts", LEAK, "--release-check", "/nowhere"), "/export"),
+        (("export", LEAK, "--output", "x.csv"), "--table"),
+        (("export", LEAK, "--table", "calls"), "--output"),
+        (("export", LEAK, "--table", "tables", "--output", "x.csv"), "reboots"),
+        (("export", LEAK, "--table", "calls", "--output", "x.xls"), ".parquet"),
+        (("explain", "no-such-code"), "lock-held-after-umnt"),
+    ],
+)
+def test_wrong_use_is_one_line_that_says_what_is_right(arguments: tuple[str, ...], says: str) -> None:
+    assert says in complaint(*arguments)
+
+
+def test_what_is_no_capture(tmp_path: Path) -> None:
+    (tmp_path / "nothing").write_bytes(b"")
+    (tmp_path / "text").write_text("dear diary\n" * 10)
+    (tmp_path / "empty folder").mkdir()
+    for name in ("missing", "nothing", "text", "empty folder"):
+        assert str(tmp_path / name) in complaint("analyze", str(tmp_path / name))
+
+
+def test_a_path_that_would_drive_the_terminal(tmp_path: Path) -> None:
+    assert "\\x1b[2J" in complaint("analyze", str(tmp_path / "\x1b[2J"))
+
+
+def test_an_empty_capture_is_no_error(tmp_path: Path) -> None:
+    path = str(empty(tmp_path / "empty.pcap"))
+    for style in ("text", "json", "jsonl", "markdown"):
+        assert run("analyze", path, "--format", style)[0] == 0
+    assert run("locks", path)[0] == run("mounts", path)[0] == 0
+    for table in cli.TABLES:
+        assert run("export", path, "--table", table, "--output", str(tmp_path / "t.csv"))[0] == 0
+
+
+@pytest.mark.parametrize("output", ["nowhere/x.json", "."])
+def test_output_that_cannot_be_written(tmp_path: Path, output: str) -> None:
+    assert str(tmp_path / output) in complaint("analyze", CLEAN, "--output", str(tmp_path / output))
+    complaint("export", CLEAN, "--table", "locks", "--format", "csv", "--output", str(tmp_path / output))
+
+
+def test_a_run_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    before = tmp_path / "x.csv"
+    before.write_text("old")
+    complaint("export", str(tmp_path / "missing"), "--table", "calls", "--output", str(before))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
+    assert before.read_text() == "old"
+
+
+def test_a_file_gets_what_standard_output_would(tmp_path: Path) -> None:
+    target = tmp_path / "x.json"
+    assert run("analyze", LEAK, "--format", "json", "--output", str(target)) == (0, "", "")
+    assert target.read_text() == run("analyze", LEAK, "--format", "json")[1]
+    assert target.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    target.chmod(0o640)
+    run("analyze", LEAK, "--output", str(target))
+    assert target.stat().st_mode & 0o777 == 0o640
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_output_to_what_is_no_file() -> None:
+    assert run("analyze", CLEAN, "--output", "/dev/null") == (0, "", "")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ((), 0),
+        (("--fail-on", "high"), 1),
+        (("--fail-on", "critical"), 0),
+        (("--fail-on", "high", "--select", "lock-open-at-capture-end"), 0),
+        (("--fail-on", "info", "--select", "lock-open-at-capture-end"), 1),
+        (("--fail-on", "info", "--client", "192.0.2.99"), 0),
+        (("--fail-on", "high", "--min-confidence", "definite"), 0),
+    ],
+)
+def test_fail_on(arguments: tuple[str, ...], status: int) -> None:
+    assert run("analyze", LEAK, *arguments)[0] == status
+
+
+def test_select_and_ignore() -> None:
+    def codes(*arguments: str) -> set[str]:
+        return {
+            found["code"]
+            for found in json.loads(run("analyze", LEAK, "--format", "json", *arguments)[1])["findings"]
+        }
+
+    everything = codes()
+    assert codes("--select", "unlock-unanswered,lock-open-at-capture-end") == {
+        "unlock-unanswered",
+        "lock-open-at-capture-end",
+    }
+    assert codes("--select", "unlock-unanswered", "--select", "lock-open-at-capture-end") == codes(
+        "--select", "unlock-unanswered, lock-open-at-capture-end"
+    )
+    assert codes("--ignore", "unlock-unanswered") == everything - {"unlock-unanswered"}
+
+
+def test_release_check(capture: str) -> None:
+    status, out, _ = run("mounts", LEAK, "--release-check", "/export")
+    assert status == 1
+    assert "holds a lock of 192.168.77.21 on /export/a" in out
+    assert run("mounts", CLEAN, "--release-check", "/export/") == (0, "nothing pins /export/\n", "")
+    status, out, _ = run("mounts", capture, "--release-check", "/srv")
+    assert status == 1
+    assert "client 192.0.2.21 has it mounted" in out
+    assert "client 192.0.2.22 waits" in out
+    assert "192.0.2.23" not in out
+
+
+def test_locks_at_a_time(capture: str) -> None:
+    def lines(*arguments: str) -> str:
+        status, out, err = run("locks", capture, *arguments)
+        assert (status, err) == (0, "")
+        return out
+
+    assert "192.0.2.23" in lines()
+    assert "192.0.2.22" in lines()
+    held = lines("--held")
+    assert "192.0.2.21" in held
+    assert "192.0.2.22" not in held
+    assert "192.0.2.23" not in held
+    waiting = lines("--waiting")
+    assert "192.0.2.22" in waiting
+    assert "192.0.2.21" not in waiting
+    early = lines("--at", "+0.5", "--held")
+    assert "192.0.2.23" in early
+    assert "192.0.2.21" not in early
+    assert lines("--at", "+0.5", "--waiting") == "Nobody waits at 2023-11-14 22:13:20.500050 UTC.\n"
+    assert "192.0.2.21" not in lines("--client", "carol")
+
+
+def test_explain() -> None:
+    _, index, _ = run("explain")
+    assert "leaks" in index
+    status, page, _ = run("explain", "lock-held-after-umnt")
+    assert status == 0
+    assert page.startswith("lock-held-after-umnt (leaks, high)")
+    assert "When it is a false alarm" in page
+    assert "lock-held-after-umnt" in index
+
+
+@pytest.mark.parametrize("format_", ["text", "json", "jsonl", "markdown"])
+def test_a_capture_cut_anywhere(tmp_path: Path, format_: str) -> None:
+    whole = ordinary(tmp_path / "whole.pcap").read_bytes()
+    cut = tmp_path / "cut.pcap"
+    for size in [*range(60), *range(60, len(whole), 97), len(whole) - 1]:
+        cut.write_bytes(whole[:size])
+        status, _, err = run("analyze", str(cut), "--format", format_)
+        assert status == (0 if size >= 4 else 2), size  # what begins like a capture is one, cut short
+        assert err.count("\n") == (status == 2)
+
+
+def test_hostile_names_reach_no_terminal(tmp_path: Path) -> None:
+    path = str(hostile(tmp_path / "hostile.pcap"))
+    for arguments in (
+        ("analyze", path),
+        ("analyze", path, "--format", "json"),
+        ("analyze", path, "--format", "jsonl"),
+        ("analyze", path, "--format", "markdown"),
+        ("locks", path),
+        ("mounts", path),
+        ("mounts", path, "--release-check", "/0"),
+        ("analyze", path, "--client", "\x1b[2J"),
+    ):
+        _, out, err = run(*arguments)
+        for line in (out + err).split("\n"):
+            assert line.isprintable(), line
+
+
+def test_hostile_names_are_no_markup(tmp_path: Path) -> None:
+    path = str(hostile(tmp_path / "hostile.pcap"))
+    page = run("analyze", path, "--format", "markdown")[1]
+    prose = [part for line in page.split("\n") for part in line.split("`")[::2]]
+    assert not [part for part in prose if "<img" in part or "](" in part]
+    assert len(HOSTILE) > 5
+
+
+def _process(*arguments: str, **how: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "analyzer", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_reader_that_has_had_enough() -> None:
+    process = _process(
+        "export",
+        "--table",
+        "calls",
+        "--output",
+        "-",
+        *[str(p) for p in sorted((CAPTURES / "lab").glob("*.pcap"))],
+    )
+    assert process.stdout is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+def test_ctrl_c() -> None:
+    process = _process("analyze", "-", stdin=subprocess.PIPE)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert (process.returncode, err) == (2, b"lockscope: stopped\n")
+
+
+def test_standard_input() -> None:
+    process = _process("analyze", "--format", "json", "-", stdin=subprocess.PIPE)
+    out, _ = process.communicate(Path(LEAK).read_bytes())
+    found = json.loads(out)
+    assert found["captures"][0]["path"] == source.STDIN
+    assert found["findings"] == json.loads(run("analyze", "--format", "json", LEAK)[1])["findings"]
+
+
+def test_a_terminal_that_knows_ascii_only(tmp_path: Path) -> None:
+    path = str(hostile(tmp_path / "hostile.pcap"))
+    process = _process("analyze", path, env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert out.isascii()
