@@ -28,6 +28,7 @@ from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import Finding
 from analyzer.frames.dissector import Dissector
 from analyzer.messages.assembler import Assembler
+from analyzer.messages.row import new_messages
 from analyzer.protocols import HEAD_ONLY, procedure_label
 from analyzer.records.decode import Batch, Records
 from analyzer.records.events import Control, Event, Hole, Repeat, Unreachable
@@ -105,7 +106,7 @@ class Engine:
         self._segments = new_table(Segments, ROWS)
         self._controls = new_table(Controls, CONTROL_ROWS)
         self._notices = new_table(Notices, CONTROL_ROWS)
-        self._messages = new_table(Messages, ROWS)
+        self._messages = new_messages(ROWS)
         self.dissector = Dissector(compiled, self.faults)
         self.assembler = Assembler(
             compiled, self.faults, self.memory, arena, self.dissector.flows, np.array(HEAD_ONLY, np.int64)

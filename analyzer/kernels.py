@@ -1,21 +1,26 @@
-"""Kernels: one source, run as plain Python or compiled by numba.
+"""Kernels: one source, run as plain Python or as machine code.
 
 In: a function marked `@kernel`. Out: the same function, or its compiled twin.
 
-Theory. A kernel is written once, in the part of Python that numba understands:
-loops over NumPy arrays, named tuples of arrays, integers. Called directly it is
-plain Python, which is right for a small capture: importing numba and loading
-compiled code costs more than the work. `compiled(f)` gives the numba version, which
-is right for everything else. The choice is made per engine, so both may live in one
-process. numba binds the kernels that a kernel calls when it compiles the caller, so
-the compiled twin is built from the same code object over a copy of its globals in
-which every kernel is replaced by its own compiled twin.
+Theory. A kernel is written once, in the part of Python that numba understands: loops over NumPy
+arrays, named tuples of arrays, integers. Called directly it is plain Python, which is right for a
+small capture. `compiled(f)` gives its twin in machine code, which is right for everything else; the
+choice is made per engine, so both may live in one process.
+
+numba compiles a twin once (see `native`) and its machine code is kept on disk. After that numba is
+not even imported: the code is handed to LLVM's loader and called through ctypes. A process that
+imports numba and lets it load its own cache spends 0.75 s before the first packet, this way 0.1 s.
+numba's cache also does not notice an edit of a kernel in another file; here the directory is keyed
+by a hash of all kernel sources, of the compiler's version and of the processor.
 
 Rules for kernels, each learnt the hard way:
-- every load from an array is `int(a[i])`: in plain Python `b[0] << 24` on a uint8 array
-  is 0 under NumPy 2, in numba it is right;
+- every load from an array is `int(a[i])`: in plain Python `b[0] << 24` on a uint8 array is 0 under
+  NumPy 2, in numba it is right; from unsigned bytes `int(a[i]) & 0xFF`, for in numba the former is
+  unsigned and turns what it meets into a float;
 - arithmetic is signed 64-bit; what may wrap is masked to 32 bits in the same expression
   (`(h * K) & 0xFFFFFFFF` is the same number in both modes);
+- arguments are arrays, named tuples of arrays, and integers; results are None, an integer, a
+  truth or a tuple of integers;
 - a kernel calls other kernels by bare name, never through a module;
 - no exceptions, no strings, no Python objects.
 
@@ -24,77 +29,192 @@ Never: reads a capture.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import sys
 import tempfile
+from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FunctionType
 from typing import Any, TypeVar, cast
+
+import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_KERNELS: dict[int, Any] = {}
+_KERNELS: set[int] = set()
 _COMPILED: dict[int, Any] = {}
+
+MOST_RESULTS = 8
+FINE = (0, -2)  # numba's return codes for a value and for None
+ONE_TRUTH, NO_RESULT, ONE_RESULT = -2, -1, 0  # what a result is; k > 0 is a tuple of k
+TABLES_REMEMBERED = 64
+
+Spec = tuple[Any, ...]
+Entry = Callable[["array[int]"], Any]
 
 
 def kernel(function: F) -> F:
     """Mark `function` as a kernel and return it unchanged."""
-    _KERNELS[id(function)] = function
+    _KERNELS.add(id(function))
     return function
 
 
+def is_kernel(function: object) -> bool:
+    """Whether `function` was marked as a kernel."""
+    return id(function) in _KERNELS
+
+
 def compiled(function: F) -> F:
-    """The numba twin of a kernel: bounds-checked, cached on disk, releasing the GIL."""
-    key = id(function)
-    if key not in _COMPILED:
-        if key not in _KERNELS:
-            raise TypeError(f"{function.__qualname__} is not a kernel")
-        _COMPILED[key] = _compile(cast(FunctionType, function))
-    return cast(F, _COMPILED[key])
+    """The twin of a kernel in machine code: bounds checked, without the GIL."""
+    twin = _COMPILED.get(id(function))
+    if twin is None:
+        if not is_kernel(function):
+            raise TypeError(f"{getattr(function, '__qualname__', function)} is not a kernel")
+        twin = _COMPILED[id(function)] = Twin(function)
+    return cast(F, twin)
 
 
-def _compile(function: FunctionType) -> Any:
-    numba = _numba()
-    scope = dict(function.__globals__)
-    for name in function.__code__.co_names:
-        if id(scope.get(name)) in _KERNELS:
-            scope[name] = compiled(scope[name])
-    twin = FunctionType(
-        function.__code__, scope, function.__name__, function.__defaults__, function.__closure__
-    )
-    twin.__qualname__ = function.__qualname__
-    twin.__module__ = function.__module__
-    twin.__doc__ = function.__doc__
-    return numba.njit(
-        boundscheck=True, cache=cache_directory() is not None, nogil=True, _nrt=False
-    )(twin)
+class Twin:
+    """A kernel in machine code. Compiled, or loaded, when first called with arguments of a kind."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._entries: dict[Spec, Entry] = {}
+        self._tables: dict[int, tuple[Any, list[int], Spec]] = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        words: list[int] = []
+        spec = tuple([self._flatten(argument, words) for argument in arguments])
+        entry = self._entries.get(spec)
+        if entry is None:
+            entry = self._entries[spec] = load(self.function, spec)
+        return entry(array("q", words))
+
+    def _flatten(self, argument: Any, words: list[int]) -> Any:
+        """Append the words of an argument; return what kind it is."""
+        if isinstance(argument, np.ndarray):
+            words.append(argument.ctypes.data)
+            words.extend(argument.shape)
+            words.extend(argument.strides)
+            return argument.dtype.char, argument.ndim, "C" if argument.flags.c_contiguous else "A"
+        if isinstance(argument, tuple):
+            # Tables live for the whole run: their words are worked out once.
+            known = self._tables.get(id(argument))
+            if known is None:
+                own: list[int] = []
+                spec = (type(argument), *[self._flatten(part, own) for part in argument])
+                if len(self._tables) >= TABLES_REMEMBERED:
+                    self._tables.clear()
+                known = self._tables[id(argument)] = (argument, own, spec)
+            words.extend(known[1])
+            return known[2]
+        words.append(int(argument))
+        return "int"
 
 
-def _numba() -> Any:
-    import numba
-
+def load(function: Callable[..., Any], spec: Spec) -> Entry:
+    """Machine code for a kernel and a kind of arguments: from disk, else compiled and put there."""
     directory = cache_directory()
+    code = function.__code__
+    key = _digest(f"{_text(spec)} {code.co_code.hex()} {code.co_consts}")
+    name = f"{function.__module__}.{function.__qualname__}-{key}.o"
     if directory is not None:
-        numba.config.CACHE_DIR = str(directory)
-    return numba
+        with suppress(OSError, ValueError, RuntimeError):  # not there, or damaged: made anew
+            return _link(_checked((directory / name).read_bytes()))
+    from analyzer import native  # numba: only where something must be compiled
+
+    image = native.build(function, spec)
+    if directory is not None:
+        _store(directory / name, image)
+    return _link(image)
+
+
+_ENGINES: list[Any] = []  # keep the code in memory
+
+
+def _link(code: bytes) -> Entry:
+    """Load machine code made by `native.build` and return its entry as a function of an address."""
+    import llvmlite.binding as llvm
+
+    head, _, image = code.partition(b"\0")
+    symbol, words = head.decode().split()
+    kind = int(words)
+    if not _ENGINES:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(image))
+    engine.finalize_object()
+    _ENGINES.append(engine)
+    call = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)(
+        engine.get_function_address(symbol)
+    )
+    trouble = (ctypes.c_void_p * 8)()
+
+    def entry(block: array[int]) -> Any:
+        result = (ctypes.c_int64 * MOST_RESULTS)()
+        status = call(ctypes.addressof(result), ctypes.addressof(trouble), block.buffer_info()[0])
+        if status not in FINE:
+            raise RuntimeError(f"{symbol} reached outside an array")
+        if kind == NO_RESULT:
+            return None
+        if kind == ONE_TRUTH:
+            return bool(result[0] & 1)
+        return result[0] if kind == ONE_RESULT else tuple(result[:kind])
+
+    return entry
+
+
+def _checked(stored: bytes) -> bytes:
+    """Code from disk, if it is what was put there: damaged code would crash."""
+    digest, code = stored[:32], stored[32:]
+    if hashlib.sha256(code).digest() != digest:
+        raise ValueError("damaged code")
+    return code
+
+
+def _store(path: Path, code: bytes) -> None:
+    """Put code on disk, with its hash, whole or not at all."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(hashlib.sha256(code).digest() + code)
+        Path(file.name).replace(path)
+    except OSError:
+        return
+
+
+def _text(spec: Any) -> str:
+    if isinstance(spec, tuple):
+        return "(" + ",".join(_text(part) for part in spec) + ")"
+    return spec.__qualname__ if isinstance(spec, type) else str(spec)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def source_key() -> str:
-    """A hash of every source file of the package that can hold a kernel.
+    """A hash of all that the machine code depends on: kernel sources, compiler, processor."""
+    import llvmlite
+    import llvmlite.binding as llvm
 
-    numba's cache notices an edit of the file that holds a kernel, not of a file that
-    holds a kernel it calls; a directory per key closes that hole.
-    """
-    digest = hashlib.sha256(sys.version.encode())
+    digest = hashlib.sha256()
+    # A release of numba goes with one release of llvmlite, which is quick to ask.
+    digest.update(f"{sys.version} {llvmlite.__version__} {np.__version__}".encode())
+    digest.update(f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}".encode())
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
         text = path.read_bytes()
-        if b"@kernel" in text:
+        if b"@kernel" in text or path.name in SHAPES:
             digest.update(str(path.relative_to(root)).encode() + b"\0" + text)
     return digest.hexdigest()[:16]
 
+
+SHAPES = ("tables.py", "native.py")  # what the code is made of beside the kernels
 
 _directory: Path | None | bool = False
 
@@ -117,7 +237,9 @@ def _find_cache_directory() -> Path | None:
     for parent in (home / "lockscope", Path(tempfile.gettempdir()) / f"lockscope-{os.getuid()}"):
         try:
             (parent / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-            if parent.stat().st_uid == os.getuid() and os.access(parent / name, os.W_OK):
+            # Code is loaded from here: the directory must be ours and nobody else's to write.
+            status = (parent / name).stat()
+            if status.st_uid == os.getuid() and not status.st_mode & 0o022:
                 return parent / name
         except OSError:
             continue
@@ -127,4 +249,4 @@ def _find_cache_directory() -> Path | None:
 def is_warm() -> bool:
     """Whether compiled kernels of this very source are on disk already."""
     directory = cache_directory()
-    return directory is not None and any(directory.rglob("*.nbi"))
+    return directory is not None and any(directory.glob("*.o"))

@@ -142,25 +142,26 @@ class Holes(NamedTuple):
 
 
 class Messages(NamedTuple):
-    """One row per RPC message completed in a block, in the order of completion."""
+    """One row per RPC message completed in a block, in the order of completion. All columns are int64:
+    views of one matrix (`messages.row`)."""
 
     frame: I64  # frame in which the message became complete
     first_frame: I64
     time: I64  # of `frame`
-    flow: I32
-    side: I8
-    src: I32  # sending host
-    dst: I32
-    sport: I32
-    dport: I32
-    transport: I16
+    flow: I64
+    side: I64
+    src: I64  # sending host
+    dst: I64
+    sport: I64
+    dport: I64
+    transport: I64
     xid: I64
-    reply: I8  # 0 call, 1 reply
+    reply: I64  # 0 call, 1 reply
     start: I64  # first byte of the RPC message, offset into memory
     kept: I64  # contiguous bytes available from there
     size: I64  # bytes of the whole message (without record marks)
     stream_end: I64  # TCP: stream offset just past the message, comparable with Streams.acked; UDP: -1
-    damage: I16  # bit set: 1 captured only in part, 2 bytes lost in a TCP gap, 4 kept at its head only
+    damage: I64  # bit set: 1 captured only in part, 2 bytes lost in a TCP gap, 4 kept at its head only
     call: I64  # call: its serial number (every copy counts, from 0); reply: that of its call, -1 orphan
     retransmit_of: I64  # call: serial number of the first copy, -1 if this is the first; reply: -1
     program: I64  # reply: as of its call; -1 unknown
@@ -170,7 +171,7 @@ class Messages(NamedTuple):
     flavor: I64  # credential flavor of the call (RFC 5531); reply: flavor of the verifier
     cred: I64  # call: first byte of the credential body, offset into memory; reply: -1
     cred_size: I64
-    gss: I16  # RPCSEC_GSS: 0 not GSS, 1 plain (DATA/none), 2 integrity, 3 privacy, 4 INIT/CONTINUE/DESTROY
+    gss: I64  # RPCSEC_GSS: 0 not GSS, 1 plain (DATA/none), 2 integrity, 3 privacy, 4 INIT/CONTINUE/DESTROY
     status: I64  # reply: 0 SUCCESS, 1..5 accept_stat, 10 RPC_MISMATCH, 20 + auth_stat; -1 call, unreadable
     low: I64  # reply: low and high of PROG_MISMATCH or RPC_MISMATCH, else -1
     high: I64

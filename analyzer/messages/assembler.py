@@ -33,7 +33,7 @@ from analyzer.messages.pairing import (
     new_calls,
 )
 from analyzer.messages.records import LISTED, new_parsers
-from analyzer.messages.row import new_rows, write
+from analyzer.messages.row import matrix_of
 from analyzer.messages.survival import survive
 from analyzer.segments.reassembly import (
     LOG_ROWS,
@@ -99,7 +99,6 @@ class Assembler:
         self._log = new_log(0)
         self._calls, self._slots = new_calls(limits.calls, limits.answered)
         self._arena = new_arena(arena_size)
-        self._rows = new_rows(0)
         self._is_compiled = compiled
         self._no_segments = new_table(Segments, 0)
 
@@ -202,8 +201,6 @@ class Assembler:
         self, memory: Bytes, segments: Segments, row: int, rows: int, messages: Messages
     ) -> tuple[int, int]:
         self._memory = memory
-        if len(self._rows) != len(messages.frame):
-            self._rows = new_rows(len(messages.frame))
         # plain Python reads bytes from a memoryview twice as fast as from an array
         view: Any = memory if self._is_compiled else memory.data
         next_row, count = self._assemble(
@@ -211,7 +208,7 @@ class Assembler:
             segments,
             row,
             rows,
-            self._rows,
+            matrix_of(messages),
             self.flows.host0,
             self.flows.host1,
             self.flows.port0,
@@ -228,7 +225,6 @@ class Assembler:
             self._programs,
             self._faults,
         )
-        write(self._rows[:count], messages)
         return int(next_row), int(count)
 
     def _make_room(self, flows: int, rows: int) -> None:

@@ -37,6 +37,7 @@ from analyzer.tables import Bytes, Messages, first_rows
 
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 OPEN_CALLS = 1 << 17
+OFTEN = ("reply", "program", "version", "procedure", "gss", "body", "status", "call", "flavor")
 IDENTITIES = 4096  # credentials remembered by their bytes
 CALL_COLUMNS = (
     *("call", "frame", "time", "src", "dst", "sport", "dport", "transport", "flow", "side"),
@@ -75,6 +76,8 @@ class Records:
     def decode(self, memory: Bytes, messages: Messages, count: int, locked: Set[int]) -> Batch:
         """Decode a block; `locked` are the handles whose writes matter."""
         m = first_rows(messages, count)
+        # Columns are views with the stride of a message: those read again and again are copied once.
+        m = m._replace(**{name: np.ascontiguousarray(getattr(m, name)) for name in OFTEN})
         is_call = m.reply == 0
         self._count(m, is_call)
         nfs = (m.program == NFS) & (m.version == 3) & (m.gss != PRIVACY)
@@ -127,8 +130,8 @@ class Records:
             for head, (row, values, fault, (uid, machine), damage) in zip(
                 zip(*columns, strict=True), rest, strict=True
             ):
-                *place, flavor, first = head
-                call = Call(*place, *kind, flavor, values, fault, damage, first, -1, uid, machine)
+                fields = (*head[:-2], *kind, head[-2], values, fault, damage, head[-1], -1, uid, machine)
+                call = Call(*fields)
                 if handle := values.get("fh"):
                     call.fh = self.handles.intern_one(call.src if is_callback else call.dst, handle)
                 self._open[call.serial] = call
@@ -161,7 +164,7 @@ class Records:
     def _machine_names(self, memory: Bytes, m: Messages, calls: Rows) -> list[tuple[int, bytes]]:
         """The name each host gives itself, once per host and length of credential."""
         rows = calls[m.flavor[calls] == AUTH_SYS]
-        key = (m.src[rows].astype(np.int64) << 10) | m.cred_size[rows]
+        key = (m.src[rows] << 10) | m.cred_size[rows]
         _, first = np.unique(key, return_index=True)
         new = [i for i in first.tolist() if self._first_time(int(m.src[rows[i]]), int(m.cred_size[rows[i]]))]
         chosen = rows[new]

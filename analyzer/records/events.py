@@ -180,9 +180,9 @@ class Activity(NamedTuple):
 
     frame: I64
     time: I64
-    client: I32
-    server: I32
-    flow: I32
+    client: I64
+    server: I64
+    flow: I64
     fh: I32  # handle row, -1 none
     procedure: I64
 

@@ -24,6 +24,7 @@ from analyzer.faults import Fault, Faults
 from analyzer.index import find, new_slots, put, refill
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
+from analyzer.schema.batch import views
 from analyzer.tables import I32, I64, Bytes
 
 LIMIT = 1 << 18
@@ -44,22 +45,16 @@ def export_key(handle: bytes) -> bytes | None:
 
 
 @kernel
-def hash_lane(memory: Any, start: Any, stop: Any, seed: Any) -> Any:
+def hash_lane(memory: Any, words: Any, start: Any, stop: Any, seed: Any) -> Any:
     """32 bits of hash over memory[start:stop] (FNV-1a over words of 4 bytes, stirred)."""
     h = seed
     at = start
     while at + 4 <= stop:
-        word = (
-            int(memory[at])
-            | (int(memory[at + 1]) << 8)
-            | (int(memory[at + 2]) << 16)
-            | (int(memory[at + 3]) << 24)
-        )
-        h = ((h ^ word) * 0x01000193) & 0xFFFFFFFF
+        h = ((h ^ int(words[at])) * 0x01000193) & 0xFFFFFFFF
         h = h ^ (h >> 15)
         at += 4
     while at < stop:
-        h = ((h ^ int(memory[at])) * 0x01000193) & 0xFFFFFFFF
+        h = ((h ^ (int(memory[at]) & 0xFF)) * 0x01000193) & 0xFFFFFFFF
         at += 1
     h = ((h ^ (h >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
     return h ^ (h >> 13)
@@ -68,6 +63,7 @@ def hash_lane(memory: Any, start: Any, stop: Any, seed: Any) -> Any:
 @kernel
 def intern_spans(
     memory: Any,
+    words: Any,
     starts: Any,
     stops: Any,
     servers: Any,
@@ -94,8 +90,8 @@ def intern_spans(
             continue
         while stop > start and int(memory[stop - 1]) == 0:
             stop -= 1
-        a = (int(servers[i]) << 32) | hash_lane(memory, start, stop, 0x811C9DC5)
-        b = (hash_lane(memory, start, stop, 0x7F4A7C15) << 16) | min(stop - start, 0xFFFF)
+        a = (int(servers[i]) << 32) | hash_lane(memory, words, start, stop, 0x811C9DC5)
+        b = (hash_lane(memory, words, start, stop, 0x7F4A7C15) << 16) | min(stop - start, 0xFFFF)
         if a == last_a and b == last_b:
             out[i] = last_row
             continue
@@ -156,6 +152,7 @@ class HandleTable:
         self._canonical: dict[int, int] = {}
         self._recent: dict[tuple[int, bytes], int] = {}
         self.named: NDArray[np.int8] = np.zeros(1024, np.int8)  # whether a name is known
+        self._described: NDArray[np.int8] = np.zeros(1024, np.int8)
 
     @property
     def count(self) -> int:
@@ -174,8 +171,9 @@ class HandleTable:
         self._reserve(len(starts))
         before = self.count
         new = np.empty(len(starts), np.int64)
+        memory, words = views(memory)
         after = self._intern(
-            memory, starts, stops, servers, self._slots, self._k0, self._k1, before, out, new
+            memory, words, starts, stops, servers, self._slots, self._k0, self._k1, before, out, new
         )
         for i in new[: after - before].tolist():
             self.data.append(memory[int(starts[i]) : int(stops[i])].tobytes())
@@ -219,9 +217,10 @@ class HandleTable:
             bigger = np.zeros(size, np.int64)
             bigger[: self.count] = getattr(self, name)[: self.count]
             setattr(self, name, bigger)
-        named = np.zeros(size, np.int8)
-        named[: self.count] = self.named[: self.count]
-        self.named = named
+        self.named, self._described = (
+            np.concatenate([flags, np.zeros(size - len(flags), np.int8)])
+            for flags in (self.named, self._described)
+        )
         self._slots = new_slots(size)
         self._refill(self._slots, self._k0, self._k1, np.arange(self.count), self.count)
 
@@ -231,20 +230,14 @@ class HandleTable:
         """fsid and fileid of a handle, from its attributes."""
         if handle >= 0 and handle not in self._attributes:
             self._attributes[handle] = (fsid, fileid)
+            self._described[handle] = 1
             self._by_file.setdefault((self._server[handle], fsid, fileid), []).append(handle)
 
     def undescribed(self, handles: I32) -> NDArray[np.intp]:
         """Indices of the first occurrence of each handle whose attributes are not known."""
-        unique, first = np.unique(handles, return_index=True)
-        known = self._attributes
-        return np.array(
-            [
-                i
-                for handle, i in zip(unique.tolist(), first.tolist(), strict=True)
-                if handle >= 0 and handle not in known
-            ],
-            np.intp,
-        )
+        unknown = np.flatnonzero((handles >= 0) & (self._described[handles] == 0))
+        _, first = np.unique(handles[unknown], return_index=True)
+        return unknown[first]
 
     def fsid_of(self, handle: int) -> int | None:
         """The fsid of a handle's attributes, if seen."""

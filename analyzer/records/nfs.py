@@ -25,7 +25,7 @@ from analyzer.protocols import REGISTRY
 from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Activity, Event, Io, Naming, Renaming, Verifier
 from analyzer.records.handles import HandleTable, hash_lane
-from analyzer.schema.batch import Decoder
+from analyzer.schema.batch import Decoder, views
 from analyzer.schema.program import CALL, REPLY
 from analyzer.schema.rows import Columns
 from analyzer.tables import I32, I64, Bytes, Messages
@@ -44,6 +44,7 @@ Found = tuple[int, Event]
 @kernel
 def novel_names(
     memory: Any,
+    words: Any,
     starts: Any,
     stops: Any,
     dirs: Any,
@@ -64,8 +65,8 @@ def novel_names(
         out[i] = 0
         if int(dirs[i]) < 0 or int(fhs[i]) < 0 or int(starts[i]) < 0:
             continue
-        a = (int(dirs[i]) << 32) | hash_lane(memory, int(starts[i]), int(stops[i]), 0x811C9DC5)
-        b = hash_lane(memory, int(starts[i]), int(stops[i]), 0x7F4A7C15)
+        a = (int(dirs[i]) << 32) | hash_lane(memory, words, int(starts[i]), int(stops[i]), 0x811C9DC5)
+        b = hash_lane(memory, words, int(starts[i]), int(stops[i]), 0x7F4A7C15)
         row = find(slots, k0, k1, a, b)
         if row < 0:
             row = used
@@ -96,6 +97,8 @@ class NfsRecords:
         self._slots = new_slots(NAMES_REMEMBERED)
         self._used = 0
         self._verifiers: dict[int, bytes] = {}
+        self._first_serial = 0
+        self._fh_of_call: I32 = np.empty(0, np.int32)
 
     def decode(
         self, memory: Bytes, m: Messages, calls: Rows, replies: Rows, locked: Set[int]
@@ -130,12 +133,32 @@ class NfsRecords:
     def _activity(self, memory: Bytes, m: Messages, calls: Rows) -> tuple[Activity, I32]:
         body = np.where(m.procedure[calls] > 0, m.body[calls], -1)
         starts, stops = self._handles.heads(memory, body, m.body_kept[calls], HANDLE_LIMIT)
-        fhs = self._handles.intern(memory, starts, stops, m.dst[calls].astype(np.int64))
+        fhs = self._handles.intern(memory, starts, stops, m.dst[calls])
+        serials = m.call[calls]
+        self._first_serial = int(serials[0]) if len(serials) else 0
+        self._fh_of_call = np.full(
+            int(serials[-1]) - self._first_serial + 1 if len(serials) else 0, -1, np.int32
+        )
+        self._fh_of_call[serials - self._first_serial] = fhs
         used = calls[m.procedure[calls] > 0]
         with_fh = fhs[m.procedure[calls] > 0]
         return Activity(
             m.frame[used], m.time[used], m.src[used], m.dst[used], m.flow[used], with_fh, m.procedure[used]
         ), fhs
+
+    def _asked_of(self, memory: Bytes, m: Messages, rows: Rows) -> I32:
+        """The handle that heads the call of each reply: known from this block, else read again."""
+        place = m.call[rows] - self._first_serial
+        here = (place >= 0) & (place < len(self._fh_of_call))
+        fhs = np.full(len(rows), -1, np.int32)
+        fhs[here] = self._fh_of_call[place[here]]
+        rest = rows[~here]
+        if len(rest):
+            starts, stops = self._handles.heads(
+                memory, m.call_body[rest], m.call_body_kept[rest], HANDLE_LIMIT
+            )
+            fhs[~here] = self._handles.intern(memory, starts, stops, m.src[rest])
+        return fhs
 
     def _io(self, memory: Bytes, m: Messages, calls: Rows, fhs: I32, locked: Set[int]) -> Iterator[Found]:
         procedures = m.procedure[calls]
@@ -163,10 +186,10 @@ class NfsRecords:
         rows = rows[m.call_body[rows] >= 0]
         wanted = ("status", "fh", "obj_attr_fsid", "obj_attr_fileid")
         result = self._decode(memory, m, rows, procedure, REPLY, wanted)
-        asked = self._decode_asked(memory, m, rows, procedure, ("dir_fh", "name"))
+        asked = self._decode_asked(memory, m, rows, procedure, ("name",))
         good = (result.values["status"] == 0) & result.valid["fh"] & asked.valid["name"]
-        servers = m.src[rows].astype(np.int64)
-        dirs = self._spans(memory, asked, "dir_fh", good, servers)
+        servers = m.src[rows]
+        dirs = self._asked_of(memory, m, rows)
         fhs = self._spans(memory, result, "fh", good, servers)
         self._describe(fhs, result, "obj_attr_")
         fresh = self._fresh(memory, asked.start["name"], asked.stop["name"], dirs, fhs)
@@ -178,9 +201,8 @@ class NfsRecords:
     def _listings(self, memory: Bytes, m: Messages, rows: Rows) -> Iterator[Found]:
         rows = rows[m.call_body[rows] >= 0]
         result = self._decode(memory, m, rows, READDIRPLUS, REPLY, ("entries.name", "entries.fh"))
-        starts, stops = self._handles.heads(memory, m.call_body[rows], m.call_body_kept[rows], HANDLE_LIMIT)
-        servers = m.src[rows].astype(np.int64)
-        directories = self._handles.intern(memory, starts, stops, servers)
+        servers = m.src[rows]
+        directories = self._asked_of(memory, m, rows)
         if "entries" not in result.children:
             return
         parents, entries = result.children["entries"]
@@ -225,9 +247,7 @@ class NfsRecords:
 
     def _attributes(self, memory: Bytes, m: Messages, rows: Rows) -> None:
         """fsid and fileid of handles that nothing has described yet."""
-        rows = rows[m.call_body[rows] >= 0]
-        starts, stops = self._handles.heads(memory, m.call_body[rows], m.call_body_kept[rows], HANDLE_LIMIT)
-        fhs = self._handles.intern(memory, starts, stops, m.src[rows].astype(np.int64))
+        fhs = self._asked_of(memory, m, rows)
         new = self._handles.undescribed(fhs)
         if len(new):
             chosen = rows[new]
@@ -309,8 +329,10 @@ class NfsRecords:
             self._slots[:] = -1
             self._used = 0
         out = np.zeros(len(starts), np.int8)
+        memory, words = views(memory)
         self._used = self._novel(
             memory,
+            words,
             starts,
             stops,
             dirs,

@@ -189,7 +189,7 @@ class Mounts:
             return
         self.handles.absorb()
         exports = self.handles.export_indices(rows.fh).astype(np.int64)
-        key = (rows.client.astype(np.int64) << 42) | (rows.server.astype(np.int64) << 21) | (exports + 1)
+        key = (rows.client << 42) | (rows.server << 21) | (exports + 1)
         order = np.argsort(key, kind="stable")
         edges = np.flatnonzero(np.diff(key[order])) + 1
         for group in np.split(order, edges):
@@ -204,9 +204,12 @@ class Mounts:
         session.last = Place(int(rows.frame[tail]), int(rows.time[tail]))
         session.calls += len(group)
         flows = rows.flow[group]
-        for flow in np.unique(flows):
-            at = int(group[np.flatnonzero(flows == flow)[-1]])
-            session.flows[int(flow)] = Place(int(rows.frame[at]), int(rows.time[at]))
+        if (flows == flows[-1]).all():
+            session.flows[int(flows[-1])] = session.last
+        else:
+            for flow in np.unique(flows):
+                at = int(group[np.flatnonzero(flows == flow)[-1]])
+                session.flows[int(flow)] = Place(int(rows.frame[at]), int(rows.time[at]))
         for goodbye in session.goodbyes:
             self._after(goodbye, rows, group)
 

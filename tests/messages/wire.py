@@ -10,6 +10,7 @@ import numpy as np
 
 from analyzer.faults import Fault, Faults, new_faults
 from analyzer.messages.assembler import LIMITS, Assembler, Limits
+from analyzer.messages.row import new_messages
 from analyzer.tables import ACK, SYN, TCP, UDP, Flows, Messages, Segments, new_table
 
 NFS, NLM, PORTMAP = 100003, 100021, 100000
@@ -191,7 +192,7 @@ def run(
     room = max(sum(segment.kept for segment in part) for part in blocks)
     memory = np.zeros(arena + room, np.uint8)
     assembler = Assembler(compiled, faults, memory, arena, flows, head_only, limits=limits)
-    messages = new_table(Messages, capacity)
+    messages = new_messages(capacity)
     result = Result([], faults, assembler, [], [])
     frame = 0
     for part in blocks:
