@@ -209,7 +209,7 @@ class Export:
                 bytes((1, 0, 6, bool(name))) + digest[:16] + (struct.pack("<II", fileid, 7) if name else b"")
             )
         if self.server.handles == "ganesha":
-            return bytes((0x43, 0, 0, self.number, 20)) + struct.pack(">QQI", self.number, fileid, 0)
+            return bytes((0x43, 0, 0, self.number, 20)) + struct.pack(">QQI", self.number, fileid, 7)
         return b"\xee" + hashlib.sha256(digest + name.encode()).digest()[:31]
 
 
@@ -471,10 +471,13 @@ class Host:
         about = {"exclusive": True, "oh": f"{svid}@{client.name}".encode()} | differs
         return self.nlm(5, file, svid, start, length, reply, server=client, msg=msg, **about)
 
-    def free_all(self, server: Host, name: str | None = None, reply: Values | None = EMPTY) -> Exchange:
+    def free_all(
+        self, server: Host, name: str | None = None, reply: Values | None = EMPTY, flavor: int = 1
+    ) -> Exchange:
         """FREE_ALL."""
         args = {"name": self.name if name is None else name, "state": 3}
-        return self.call(server, (NLM, self.version), 23, args, port=server.lockd, reply=reply)
+        program = (NLM, self.version)
+        return self.call(server, program, 23, args, port=server.lockd, reply=reply, flavor=flavor)
 
     # -- NSM ------------------------------------------------------------------------------------
 

@@ -314,11 +314,16 @@ def _victim(s: Sessions, offer: Offer) -> About:
     return about
 
 
-def _complete(s: Sessions, client: int) -> bool:
-    """Whether the lock history of a client lies in the capture from its start."""
-    return any(
-        who == client and s.connections.opened(call.flow) for (who, _, _), call in s.nlm_versions.items()
-    )
+def _complete(s: Sessions, client: int, sender: int) -> Confidence | None:
+    """How sure it is that the capture has every LOCK of a client to a sender; None where it may well not."""
+    opened = {
+        server
+        for (who, server, _), call in s.nlm_versions.items()
+        if who == client and s.connections.opened(call.flow)
+    }
+    if sender in opened:
+        return DEFINITE
+    return PROBABLE if opened else None
 
 
 @rule("grant-unsolicited", HIGH)
@@ -342,11 +347,12 @@ def grant_unsolicited(s: Sessions) -> Iterator[Case]:
     """
     for offer in s.ledger.offers:
         operation = offer.operation
-        if offer.verdict != "unsolicited":
+        if offer.verdict != "unsolicited" or s.callbacks.asked_for(offer):
             continue
         client, sender = operation.responder, operation.requester
-        complete = _complete(s, client)
-        if not complete and operation.call.time - s.start < START_GATE:
+        early = operation.call.time - s.start < START_GATE
+        complete = _complete(s, client, sender)
+        if complete is None and early:
             continue
         is_server = any((client, sender) == pair[:2] for pair in s.nlm_versions)
         who = "its lock server" if is_server else "a host that is not its lock server"
@@ -359,7 +365,7 @@ def grant_unsolicited(s: Sessions) -> Iterator[Case]:
             f"for; it was {answered}",
             operation.frames,
             Place(operation.call.frame, operation.call.time),
-            confidence=DEFINITE if complete else POSSIBLE,
+            confidence=POSSIBLE if complete is None else complete if early else DEFINITE,
             severity=MEDIUM if is_server else HIGH,
             **_victim(s, offer),
         )

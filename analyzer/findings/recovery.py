@@ -37,6 +37,7 @@ from analyzer.tables import TCP
 
 LONG_GRACE = 60 * SECOND
 NOTICE_BEFORE = 120 * SECOND  # sm-notify runs at boot, before lockd's first refusal
+RETRY = 10 * SECOND  # two tries of a Linux client that reclaims
 ANSWER_TIME = 5 * SECOND  # two tries of sm-notify, at 2 and 4 s
 
 
@@ -195,6 +196,8 @@ def reclaim_refused(s: Sessions) -> Iterator[Case]:
         if granted.get(_what(operation), 0) > answer.time:
             continue
         case = _reclaim(s, operation, answer, f"refused with status {answer.status}")
+        if s.end - answer.time < RETRY:
+            case.confidence = PROBABLE
         case.severity = CRITICAL if answer.status == 1 else HIGH
         yield case
 

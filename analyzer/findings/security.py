@@ -15,9 +15,11 @@ from typing import TypedDict
 
 from analyzer.findings.rule import (
     CRITICAL,
+    DEFINITE,
     HIGH,
     LOW,
     MEDIUM,
+    POSSIBLE,
     PROBABLE,
     Case,
     file_name,
@@ -283,7 +285,7 @@ def free_all_unexpected(s: Sessions) -> Iterator[Case]:
     The call; the name under which the sender is known.
 
     ## When it is a false alarm
-    A client without NSM that was renamed.
+    A client without NSM that was renamed; one that never gave a name before is only possible.
     """
     for call in s.conduct.calls.get("free-all", ()):
         name = call.args.get("name", b"")
@@ -293,6 +295,7 @@ def free_all_unexpected(s: Sessions) -> Iterator[Case]:
         whose = f", which is {s.hosts.address(owners[0])}" if owners else ""
         yield Case(
             f"{s.hosts.address(call.src)} sent FREE_ALL in the name of {printable(name)}{whose}",
+            confidence=DEFINITE if owners or call.src in s.hosts.names else POSSIBLE,
             peer=owners[0] if owners else -1,
             group=name,
             **_exchange(call, call.reply),

@@ -38,7 +38,7 @@ class Callbacks:
         for wait in reversed(self.ledger.waits_of.get(operation.responder, ())):
             if wait.ended is not None and operation.call.time - wait.ended.time > WAIT_REMEMBERED:
                 continue
-            differs = self._differences(operation, wait)
+            differs = self._differences(operation, wait.request)
             rank = 2 * len(differs) + (wait.ended is not None)
             if best is None or rank < best[0]:
                 best = (rank, wait, differs)
@@ -59,11 +59,18 @@ class Callbacks:
                 self._match(offer, wait)
             offer.wait, offer.verdict = wait, "mismatch"
 
-    def _differences(self, operation: Operation, wait: Wait) -> tuple[str, ...]:
-        """The fields in which a callback differs from a waiting request."""
-        request = wait.request
+    def asked_for(self, offer: Offer) -> bool:
+        """Whether a request that nobody answered, up to the end, asks for just this."""
+        operation = offer.operation
+        return any(
+            not request.answers and not self._differences(operation, request)
+            for request in self.ledger.asked_of.get(operation.responder, ())
+        )
+
+    def _differences(self, operation: Operation, request: Operation) -> tuple[str, ...]:
+        """The fields in which a callback differs from a blocking request."""
         checks = (
-            ("server", operation.requester == wait.file.server),
+            ("server", operation.requester == request.responder),
             ("fh", self._handle(operation) == self._handle(request)),
             ("svid", operation.svid == request.svid),
             ("start", operation.start == request.start),
@@ -95,7 +102,7 @@ class Callbacks:
         """A wait begins: was it called back already?"""
         for offer in self.ledger.offers[-EARLY:]:
             early = offer.wait is None and offer.operation.order > wait.request.order
-            if early and not self._differences(offer.operation, wait):
+            if early and not self._differences(offer.operation, wait.request):
                 self._match(offer, wait)
                 if offer.accepted is not None:
                     self._accept(offer, offer.accepted)

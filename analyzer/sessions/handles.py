@@ -24,6 +24,7 @@ from analyzer.tables import I32
 MAX_DEPTH = 64
 LONGEST_PATH = 4096  # PATH_MAX of Linux
 NO_EXPORT = -1
+PADDED_SIZE = 32  # of a handle in NLM 1 and 3
 
 
 def is_knfsd(handle: bytes) -> bool:
@@ -186,8 +187,14 @@ class Handles:
         return known
 
     def text(self, handle: int) -> str | None:
-        """The handle in lower-case hex."""
-        return self.table.data[handle].hex() if handle >= 0 else None
+        """The handle in lower-case hex, without the zeros with which NLM 1 and 3 fill it up to 32 bytes."""
+        if handle < 0:
+            return None
+        data = self.table.data[handle]
+        if len(data) == PADDED_SIZE:
+            data = data.rstrip(b"\0")
+            data += bytes(-len(data) % 4)
+        return data.hex()
 
 
 def printable(raw: bytes) -> str:

@@ -20,6 +20,7 @@ Never: decides what is a fault; findings do.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from analyzer.records.events import Io
@@ -50,6 +51,7 @@ class Ledger:
         self.unlocks: list[Operation] = []  # those still without an answer, and the refused ones
         self.deadlocks: list[tuple[Operation, Answer]] = []
         self.waits_of: dict[int, list[Wait]] = {}  # by client: open and lately ended
+        self.asked_of: dict[int, deque[Operation]] = {}  # blocking requests by client, the newest
         self.locked: dict[int, int] = {}  # handles with a lock in either ledger -> owners in both
         self.on_wait: Callable[[Wait], None] = _nothing  # told of every new wait
 
@@ -92,7 +94,9 @@ class Ledger:
             return
         operation.file = self.file(operation.responder, operation.fh)
         operation.owner = self.owner(operation, operation.requester)
-        if kind == "UNLOCK":
+        if kind == "LOCK" and operation.block:
+            self.asked_of.setdefault(operation.requester, deque(maxlen=WAITS_KEPT)).append(operation)
+        elif kind == "UNLOCK":
             self._release(operation)
         elif kind == "CANCEL":
             wait = self._open_wait(operation)

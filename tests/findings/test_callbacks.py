@@ -343,6 +343,34 @@ def test_grant_unsolicited__silent_when_it_overtakes_the_blocked(lab: Lab) -> No
     lab.clean("grant-unsolicited", "grant-callback-missing", "lock-lost-silently")
 
 
+def test_grant_unsolicited__silent_when_the_capture_ends_before_the_blocked(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.world.wait(40)
+    lab.bob.wait_for(db, 7, reply=None)
+    lab.alice.unlock(db, 1)
+    lab.server.granted(lab.bob, db, 7)
+    lab.clean("grant-unsolicited")
+
+
+def test_grant_unsolicited__fires_when_the_unanswered_lock_is_another(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.world.wait(40)
+    lab.bob.wait_for(db, 7, reply=None)
+    lab.server.granted(lab.bob, db, 8, 5, 5)
+    lab.fires("grant-unsolicited", client=lab.bob)
+
+
+def test_grant_unsolicited__fires_less_sure_when_the_sender_may_be_older(linux: Lab) -> None:
+    """At the start a waiter of a server that is not in the capture yet looks just like this."""
+    db = linux.mounted(linux.bob)
+    linux.bob.lock(db, 7, 0, 1)
+    linux.mallory.granted(linux.bob, db, 31, reply="DENIED")
+    linux.later(1)
+    linux.fires("grant-unsolicited", confidence=PROBABLE, client=linux.bob, peer=linux.mallory)
+
+
 def test_grant_unsolicited__silent_when_it_repeats_an_accepted_one(lab: Lab) -> None:
     db, _ = waiting(lab)
     lab.world.wait(40)

@@ -166,7 +166,7 @@ def test_reclaim_outside_grace__silent_when_an_ordinary_lock_is_put_off(lab: Lab
 def test_reclaim_refused__fires(lab: Lab, status: str, severity: int) -> None:
     db = lab.mounted(lab.alice)
     reclaim = lab.alice.lock(db, 1, 4, 4, reclaim=True, reply=status)
-    lab.later(1)
+    lab.later(15)
     lab.fires(
         "reclaim-refused",
         reclaim,
@@ -176,6 +176,13 @@ def test_reclaim_refused__fires(lab: Lab, status: str, severity: int) -> None:
         server=lab.server,
         range=(4, 7),
     )
+
+
+def test_reclaim_refused__fires_less_sure_while_it_may_be_tried_again(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, reclaim=True, reply="STALE_FH")
+    lab.later(3)
+    lab.fires("reclaim-refused", severity=HIGH, confidence=PROBABLE, client=lab.alice)
 
 
 def test_reclaim_refused__silent_when_granted(lab: Lab) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, LOW, MEDIUM, PROBABLE
+from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, LOW, MEDIUM, POSSIBLE, PROBABLE
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
@@ -236,6 +236,12 @@ def test_free_all_unexpected__fires_in_the_name_of_an_unknown_host(lab: Lab) -> 
     call = lab.mallory.free_all(lab.server, "ghost")
     lab.later(1)
     lab.fires("free-all-unexpected", call, severity=HIGH, client=lab.mallory, peer=None)
+
+
+def test_free_all_unexpected__fires_softly_when_the_sender_never_gave_a_name(lab: Lab) -> None:
+    call = lab.mallory.free_all(lab.server, "mallory", flavor=0)
+    lab.later(1)
+    lab.fires("free-all-unexpected", call, confidence=POSSIBLE, client=lab.mallory)
 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE.example.net"])

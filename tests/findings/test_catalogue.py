@@ -1,0 +1,319 @@
+"""The catalogue: complete pages, two kinds of scenario for every rule, findings the same every time."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analyzer.capture.reader import Reader
+from analyzer.capture.source import open_source
+from analyzer.engine import Engine, analyze
+from analyzer.findings import catalogue
+from analyzer.findings.catalogue import MOST_FRAMES, RULES, evaluate
+from analyzer.findings.rule import (
+    DEFINITE,
+    FAMILIES,
+    HIGH,
+    INFO,
+    LOW,
+    MEDIUM,
+    POSSIBLE,
+    PROBABLE,
+    SECTIONS,
+    Case,
+    Confidence,
+    Finding,
+    Rule,
+    Severity,
+    rule,
+)
+from analyzer.sessions.model import Place
+from analyzer.tables import Packets
+from tests.expectations import expectations
+from tests.findings.lab import TERRAINS, Lab
+from tests.sessions.view import View
+
+HERE = Path(__file__).parent
+
+# -- the list -------------------------------------------------------------------------------------
+
+
+def scenarios() -> dict[tuple[str, str], list[str]]:
+    """Names of tests by (code, fires or silent)."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(HERE.glob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and "__" in node.name:
+                code, _, rest = node.name.removeprefix("test_").partition("__")
+                found.setdefault((code.replace("_", "-"), rest.partition("_")[0]), []).append(node.name)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["fires", "silent"])
+@pytest.mark.parametrize("code", RULES)
+def test_every_rule_has_both_kinds_of_scenario(code: str, kind: str) -> None:
+    assert scenarios().get((code, kind)), f"no test_{code.replace('-', '_')}__{kind}_..."
+
+
+def test_no_scenario_is_for_a_rule_that_does_not_exist() -> None:
+    assert {code for code, _ in scenarios()} <= RULES.keys()
+
+
+@pytest.mark.parametrize("made", RULES.values(), ids=RULES)
+def test_a_rules_page_is_complete(made: Rule) -> None:
+    assert made.code == RULES[made.code].code
+    assert made.family in FAMILIES
+    assert made.title.endswith(".")
+    assert "\n" not in made.title
+    assert list(made.sections) == list(SECTIONS)
+    assert all(text.strip() for text in made.sections.values())
+    assert made.remedy
+    assert "\n" not in made.remedy
+
+
+def test_codes_are_unique() -> None:
+    made = [each for module in catalogue.MODULES for each in vars(module).values() if isinstance(each, Rule)]
+    codes = [each.code for each in made]
+    assert sorted(codes) == sorted(set(codes)) == sorted(RULES)
+
+
+def test_a_rule_without_a_complete_page_is_refused() -> None:
+    def check(_: object) -> Iterator[Case]:
+        """A title.
+
+        ## What it is
+        Something.
+        """
+        yield from ()
+
+    with pytest.raises(TypeError, match="has no section"):
+        rule("some-code", LOW)(check)
+
+
+# -- from cases to findings -----------------------------------------------------------------------
+
+
+def made(*cases: Case, severity: Severity = HIGH) -> list[Finding]:
+    """The findings of one rule that sees these cases, about the hosts of a small capture."""
+    lab = Lab()
+    lab.mounted(lab.alice, lab.bob)
+    sessions = View(lab).s
+    only = Rule("some-code", "leaks", severity, lambda _: iter(cases), "T.", {"What to do": "Do."})
+    original = dict(RULES)
+    RULES.clear()
+    RULES["some-code"] = only
+    try:
+        return evaluate(sessions)
+    finally:
+        RULES.clear()
+        RULES.update(original)
+
+
+def case(frame: int = 1, **how: Any) -> Case:
+    return Case("m", [frame, 0, frame], Place(frame, frame * 100), **{"client": 0, **how})
+
+
+@pytest.mark.parametrize(
+    ("how", "confidence", "severity"),
+    [
+        ({}, DEFINITE, HIGH),
+        ({"confidence": PROBABLE}, PROBABLE, HIGH),
+        ({"demote": 1}, PROBABLE, HIGH),
+        ({"demote": 2}, POSSIBLE, HIGH),
+        ({"severity": LOW}, DEFINITE, LOW),
+        ({"cut_short": True}, POSSIBLE, MEDIUM),
+        ({"cut_short": True, "severity": INFO}, POSSIBLE, INFO),
+        ({"cut_short": True, "confidence": POSSIBLE}, POSSIBLE, MEDIUM),
+    ],
+)
+def test_grades(how: dict[str, Any], confidence: Confidence, severity: Severity) -> None:
+    (finding,) = made(case(**how))
+    assert (finding.confidence, finding.severity) == (confidence, severity)
+
+
+@pytest.mark.parametrize("how", [{"demote": 3}, {"confidence": POSSIBLE, "demote": 1}])
+def test_below_possible_is_no_finding(how: dict[str, Any]) -> None:
+    assert made(case(**how)) == []
+
+
+def test_cases_about_the_same_are_one_finding() -> None:
+    (finding,) = made(case(1, confidence=POSSIBLE), case(5), case(3, severity=LOW))
+    assert finding.count == 3
+    assert finding.frames == (1, 3, 5)
+    assert (finding.first_time, finding.last_time) == (100, 500)
+    assert (finding.confidence, finding.severity) == (DEFINITE, HIGH)
+    assert finding.message == "m (3 times)"
+
+
+@pytest.mark.parametrize(
+    "other", [{"client": 1}, {"server": 1}, {"peer": 1}, {"export": "/x"}, {"group": "x"}]
+)
+def test_cases_about_something_else_are_findings_of_their_own(other: dict[str, Any]) -> None:
+    assert len(made(case(1), case(2, **other))) == 2
+
+
+def test_very_many_frames_are_cut_in_the_middle() -> None:
+    (finding,) = made(*(case(frame) for frame in range(1, 1001)))
+    assert len(finding.frames) == MOST_FRAMES
+    assert finding.frames[0] == 1
+    assert finding.frames[-1] == 1000
+    assert finding.count == 1000
+
+
+def test_findings_are_ordered_by_severity_time_and_id() -> None:
+    found = made(
+        case(9, client=0),
+        case(2, client=1, severity=LOW, group="low"),
+        case(3, client=2),
+        case(3, client=1),
+    )
+    assert [(-f.severity, f.first_time, f.id) for f in found] == sorted(
+        (-f.severity, f.first_time, f.id) for f in found
+    )
+    assert [f.first_time for f in found] == [300, 300, 900, 200]
+
+
+def test_only_the_codes_asked_for() -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    sessions = View(lab).s
+    assert {f.code for f in evaluate(sessions)} == {"lock-open-at-capture-end", "mount-open-at-capture-end"}
+    assert {f.code for f in evaluate(sessions, ["mount-open-at-capture-end"])} == {
+        "mount-open-at-capture-end"
+    }
+
+
+# -- the same every time --------------------------------------------------------------------------
+
+CAPTURES = {
+    name: path
+    for name, path in expectations().items()
+    if path.suffix == ".pcap" and path.stat().st_size < 90_000
+}
+SAMPLE = sorted(CAPTURES)[::4]
+
+
+def in_blocks(path: Path, rows: int) -> list[Finding]:
+    """What is found when the engine is fed a few packets at a time."""
+    engine = Engine(False)
+    source = open_source(str(path))
+    reader = Reader(source, engine.memory, engine.arena, False, engine.faults)
+    while count := reader.read_block(engine.packets):
+        read = Packets._make(column.copy() for column in engine.packets)
+        for at in range(0, count, rows):
+            part = min(rows, count - at)
+            for name, column in engine.packets._asdict().items():
+                column[:part] = getattr(read, name)[at : at + part]
+            engine.feed(part)
+    engine.finish()
+    source.close()
+    return evaluate(engine.sessions)
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_findings_are_stable_across_runs_and_block_sizes(name: str) -> None:
+    path = CAPTURES[name]
+    whole = analyze([str(path)], compiled=False).findings
+    assert analyze([str(path)], compiled=False).findings == whole
+    for rows in (7, 1):
+        assert in_blocks(path, rows) == whole, f"in blocks of {rows}"
+
+
+def busy(lab: Lab) -> None:
+    """Old versions with padded handles, a mount older than the capture, a callback that overtakes."""
+    db = lab.export.file("db")
+    lab.alice.getattr(db)
+    lab.alice.umount(lab.export)
+    lab.world.wait(3)
+    lab.alice.getattr(db)
+    lab.mounted(lab.bob)
+    lab.alice.lock(db, 1, version=3)
+    wait = lab.bob.wait_for(db, 2, version=3, reply=None)
+    lab.alice.unlock(db, 1, version=3)
+    lab.server.granted(lab.bob, db, 2, version=3)
+    wait.answer("BLOCKED")
+    lab.bob.lock(db, 2, 0, 5, exclusive=False)
+    lab.later(2)
+
+
+def restarted(lab: Lab) -> None:
+    """A reboot of a client, one of the server, a reclaim too late, a loser that writes."""
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.world.wait(2)
+    lab.server.boot()
+    lab.server.notify(lab.alice)
+    lab.bob.lock(db, 1, reply="GRACE")
+    lab.world.wait(60)
+    lab.bob.lock(db, 1)
+    lab.alice.write(db)
+    lab.alice.lock(db, 1, reclaim=True, reply="GRACE")
+    lab.bob.boot()
+    lab.bob.notify(lab.server)
+    lab.bob.umount(lab.export)
+    lab.later(3)
+
+
+@pytest.mark.parametrize("terrain", TERRAINS)
+@pytest.mark.parametrize("story", [busy, restarted])
+def test_findings_of_a_story_are_stable_across_block_sizes(
+    story: Callable[[Lab], None], terrain: str, tmp_path: Path
+) -> None:
+    lab = Lab(terrain)
+    story(lab)
+    path = tmp_path / "story.pcap"
+    lab.world.write(path)
+    assert len(lab.findings()) > 2
+    for rows in (1, 2, 9):
+        assert in_blocks(path, rows) == lab.findings(), f"in blocks of {rows}"
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_causes_exist_and_order_holds(name: str) -> None:
+    found = analyze([str(CAPTURES[name])], compiled=False).findings
+    ids = [finding.id for finding in found]
+    assert len(ids) == len(set(ids))
+    assert {cause for finding in found for cause in finding.caused_by} <= set(ids)
+    assert found == sorted(found, key=lambda f: (-f.severity, f.first_time, f.id))
+
+
+# -- a capture that was cut -----------------------------------------------------------------------
+
+
+def cut(path: Path, keep: slice, to: Path) -> None:
+    """Write the packets `keep` of a classic pcap."""
+    data = path.read_bytes()
+    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
+    starts = [24]
+    while starts[-1] < len(data):
+        size = int(np.frombuffer(data, f"{order}u4", 1, starts[-1] + 8)[0])
+        starts.append(starts[-1] + 16 + size)
+    first, last, _ = keep.indices(len(starts) - 1)
+    to.write_bytes(data[:24] + data[starts[first] : starts[last]])
+
+
+def sure(path: Path) -> set[tuple[object, ...]]:
+    """What is certain and no mere fact."""
+    return {
+        (f.code, f.server, f.client, f.peer)
+        for f in analyze([str(path)], compiled=False).findings
+        if f.confidence == DEFINITE and f.severity > INFO
+    }
+
+
+@pytest.mark.parametrize("name", SAMPLE[:8])
+def test_a_cut_capture_makes_nothing_certain_that_was_not(name: str, tmp_path: Path) -> None:
+    path = CAPTURES[name]
+    whole = sure(path)
+    packets = analyze([str(path)], compiled=False).captures[0].packets
+    part = tmp_path / "part.pcap"
+    for at in np.linspace(1, packets - 1, 9).astype(int).tolist():
+        for keep in (slice(0, at), slice(at, packets)):
+            cut(path, keep, part)
+            assert sure(part) <= whole, f"packets {keep}"
