@@ -1,10 +1,11 @@
 """Everything that is generated and checked in: `python -m tests.regen` writes it, `--check` compares.
 
-In: the captures, the rules, the declarations, the columns, the command line. Out: `reports/` (what lockscope says of
-every capture) and `docs/reference/`.
+In: the captures, the rules, the declarations, the columns, the command line. Out: `reports/` (what
+lockscope says of every capture) and `docs/reference/`.
 
-Theory. Text that the program can write is written by the program and reviewed as a diff. Reports name captures by
-their path in the project and nothing that differs between machines, so that the same sources give the same bytes.
+Theory. Text that the program can write is written by the program and reviewed as a diff. Reports name
+captures by their path in the project and nothing that differs between machines, so that the same sources
+give the same bytes.
 
 Never: is the only witness that a report is right; the labels of the captures are.
 """

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from analyzer.records.calls import NO_REPLY
 from analyzer.records.gather import Texts
+from analyzer.render import buffers
 from analyzer.render.clean import clean
 from analyzer.render.columns import CONFIDENCES, SEVERITIES, TABLES, Column
 from analyzer.render.view import Filters, addresses
@@ -69,14 +70,18 @@ def _column(column: Column, values: list[Any]) -> Any:
         values = [None if value is None else value.hex() for value in values]
     elif column.kind in ("wire", "text", "path", "category"):
         values = [None if value is None else clean(value) for value in values]
+    kind = TYPES[column.kind]
     if column.kind in ORDERS:
         order = ORDERS[column.kind]
-        places = pa.array([order.index(value) for value in values], pa.int32())
-        return pa.DictionaryArray.from_arrays(places, pa.array(order), ordered=True)
-    kind = TYPES[column.kind]
+        places = np.array([order.index(value) for value in values], np.int32)
+        return buffers.words(places, order, ordered=True)
     if kind == WORDS:
-        return pa.array(values, pa.string()).dictionary_encode()
-    return pa.array(values, kind)
+        return buffers.strings(values).dictionary_encode()
+    if kind == pa.string():
+        return buffers.strings(values)
+    if column.kind == "list":
+        return buffers.lists(values)
+    return buffers.bools(values) if column.kind == "bool" else buffers.integers(values, kind)
 
 
 # -- calls --------------------------------------------------------------------------------------
@@ -106,34 +111,28 @@ def _calls_column(column: Column, chunk: Chunk, calls: Calls, engine: Any) -> An
     for piece in pieces:
         missing[piece.rows] = False
     if column.kind == "category":
-        return _words(values, calls.vocabulary(name).words, missing)
+        return buffers.words(values, calls.vocabulary(name).words, missing)
     if column.kind == "uint":
         values = values.view(np.uint64)
     elif column.kind == "bool":
         values = values.astype(np.bool_)
-    return pa.array(values, TYPES[column.kind], mask=missing)
+    return buffers.numbers(values, TYPES[column.kind], missing)
 
 
 def _base(column: Column, values: Any, calls: Calls) -> Any:
     """A column that every row has; -1 is null, and so is a time difference of a row without a reply."""
     if column.kind == "category":
-        return _words(values, [clean(word) for word in calls.vocabulary(column.name).words])
+        return buffers.words(values, [clean(word) for word in calls.vocabulary(column.name).words])
     if column.kind == "time":
-        return pa.array(values).cast(TYPES["time"])
-    missing = None if column.name == "latency" else values == -1
+        return buffers.numbers(values, TYPES["time"])
     if column.kind == "duration":
-        return pa.array(values, mask=values == NO_REPLY).cast(TYPES["duration"])
-    return pa.array(values.astype(np.int64), pa.int64(), mask=missing)
-
-
-def _words(codes: Any, words: list[str], missing: Any = None) -> Any:
-    indices = pa.array(codes.astype(np.int32), mask=codes < 0 if missing is None else missing)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string()))
+        return buffers.numbers(values, TYPES["duration"], values == NO_REPLY)
+    return buffers.numbers(values.astype(np.int64), pa.int64(), values == -1)
 
 
 def _hosts(hosts: Any, engine: Any) -> Any:
     unique, place = np.unique(hosts, return_inverse=True)
-    return _words(place, [engine.sessions.hosts.address(host) for host in unique.tolist()])
+    return buffers.words(place, [engine.sessions.hosts.address(host) for host in unique.tolist()])
 
 
 def _paths(handles: Any, engine: Any) -> Any:
@@ -143,7 +142,7 @@ def _paths(handles: Any, engine: Any) -> Any:
     paths = [found.get(handle) for handle in unique.tolist()]
     known = np.array([path is not None for path in paths], np.bool_)
     codes = np.where(known, np.cumsum(known) - 1, -1)[place]
-    return _words(codes, [clean(path) for path in paths if path is not None])
+    return buffers.words(codes, [clean(path) for path in paths if path is not None])
 
 
 def _scattered(rows: int, pieces: list[Piece], dtype: Any) -> Any:
@@ -160,7 +159,7 @@ def _texts(rows: int, pieces: list[Piece]) -> Any:
         where[piece.rows] = base + np.arange(len(piece.rows))
         base += len(piece.rows)
     found = pa.concat_arrays([_strings(piece.values) for piece in pieces])
-    return found.take(pa.array(where, mask=where < 0))
+    return found.take(buffers.numbers(where, pa.int64(), where < 0))
 
 
 def _strings(texts: Any) -> Any:
@@ -170,7 +169,7 @@ def _strings(texts: Any) -> Any:
     if texts.is_plain:
         return pa.StringArray.from_buffers(len(texts), offsets, data)
     raw = pa.BinaryArray.from_buffers(pa.binary(), len(texts), [None, offsets, data])
-    return pa.array([clean(value) for value in raw.to_pylist()], pa.string())
+    return buffers.strings([clean(value) for value in raw.to_pylist()])
 
 
 def chosen(table: Any, filters: Filters, sessions: Sessions) -> Any:
@@ -178,7 +177,7 @@ def chosen(table: Any, filters: Filters, sessions: Sessions) -> Any:
     tests = []
     for column, wanted in (("client", filters.client), ("server", filters.server)):
         if wanted is not None:
-            known = pa.array(sorted(addresses(sessions, wanted)), pa.string())
+            known = buffers.strings(sorted(addresses(sessions, wanted)))
             tests.append(pc.is_in(table[column].cast(pa.string()), known))
     for limit, compare in ((filters.since, pc.greater_equal), (filters.until, pc.less_equal)):
         if limit is not None:

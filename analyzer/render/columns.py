@@ -276,10 +276,10 @@ ROW = {
 
 
 HEAD = """\
-What `lockscope export --table TABLE` writes and `analyzer.analyze(paths).TABLE` is: CSV, Parquet, JSON lines and
-DataFrames have the same columns. Every column can be null. In CSV and JSON lines bytes are lower-case hex, times
-RFC 3339 in UTC, durations seconds; in CSV lists are separated by spaces, and a text that a spreadsheet would take
-for a formula has a `'` in front. Bytes of names that are not printable UTF-8 are written as `\\xNN`."""
+What `lockscope export --table TABLE` writes and `analyzer.analyze(paths).TABLE` is: CSV, Parquet, JSON lines
+and DataFrames have the same columns. Every column can be null. In CSV and JSON lines bytes are lower-case
+hex, times RFC 3339 in UTC, durations seconds; in CSV lists are separated by spaces, and a text that a
+spreadsheet would take for a formula has a `'` in front. What does not print in a name is `\\xNN`."""
 
 
 def reference() -> Iterator[str]:

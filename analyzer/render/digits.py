@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from analyzer.render import buffers
 from analyzer.render.times import SECOND, rfc3339
 
 DAY = 86_400 * SECOND
@@ -62,7 +63,7 @@ def durations(ns: NDArray[np.int64], missing: NDArray[np.bool_]) -> Any:
     for i in np.flatnonzero(rare).tolist():
         whole, part = divmod(abs(int(ns[i])), SECOND)
         values[i] = f"{'-' if ns[i] < 0 else ''}{whole}.{part:09d}"
-    return pa.array(values, pa.string())
+    return buffers.strings(values)
 
 
 def _nanoseconds(out: Chars, at: int, fraction: NDArray[np.int64]) -> None:
@@ -75,7 +76,6 @@ def _strings(chars: Chars, missing: NDArray[np.bool_]) -> Any:
     """Rows of one width as strings."""
     rows, width = chars.shape
     offsets = np.arange(rows + 1, dtype=np.int32) * np.int32(width)
-    valid = None
-    if missing.any():
-        valid = pa.py_buffer(np.packbits(~missing, bitorder="little"))
-    return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(chars), valid)
+    return pa.StringArray.from_buffers(
+        rows, pa.py_buffer(offsets), pa.py_buffer(chars), buffers.validity(missing)
+    )

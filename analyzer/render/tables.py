@@ -14,11 +14,10 @@ import json
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from analyzer.render import digits
+from analyzer.render import buffers, digits
 from analyzer.render.arrow import WORDS, schema
 from analyzer.render.clean import cell
 from analyzer.render.columns import TABLES
@@ -141,9 +140,11 @@ def _cells(column: Any) -> Any:
     kind = column.type
     chunks = column.chunks
     if pa.types.is_timestamp(kind):
-        return pa.chunked_array([digits.times(*_numbers(chunk)) for chunk in chunks], pa.string())
+        return pa.chunked_array([digits.times(*buffers.taken_apart(chunk)) for chunk in chunks], pa.string())
     if pa.types.is_duration(kind):
-        return pa.chunked_array([digits.durations(*_numbers(chunk)) for chunk in chunks], pa.string())
+        return pa.chunked_array(
+            [digits.durations(*buffers.taken_apart(chunk)) for chunk in chunks], pa.string()
+        )
     if pa.types.is_list(kind):
         return pa.chunked_array([pc.binary_join(column.combine_chunks().cast(pa.list_(pa.string())), " ")])
     if pa.types.is_dictionary(kind):
@@ -151,11 +152,6 @@ def _cells(column: Any) -> Any:
     if pa.types.is_string(kind):
         return _harmless(column)
     return column
-
-
-def _numbers(column: Any) -> tuple[Any, Any]:
-    missing = np.asarray(column.is_null().to_numpy(zero_copy_only=False))
-    return column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), missing
 
 
 def _harmless(column: Any) -> Any:
@@ -169,7 +165,7 @@ def _harmless(column: Any) -> Any:
 
 def _harmless_words(column: Any) -> Any:
     words = [None if word is None else cell(word) for word in column.dictionary.to_pylist()]
-    return pa.DictionaryArray.from_arrays(column.indices, pa.array(words, pa.string()))
+    return pa.DictionaryArray.from_arrays(column.indices, buffers.strings(words))
 
 
 def to_pandas(table: Any) -> pd.DataFrame:
