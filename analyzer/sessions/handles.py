@@ -192,8 +192,8 @@ class Handles:
             return None
         data = self.table.data[handle]
         if len(data) == PADDED_SIZE:
-            data = data.rstrip(b"\0")
-            data += bytes(-len(data) % 4)
+            size = len(data.rstrip(b"\0"))
+            data = data[: size + -size % 4 if is_knfsd(data) else size]  # knfsd's consist of words
         return data.hex()
 
 
