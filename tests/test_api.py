@@ -37,7 +37,7 @@ DTYPES = {
 
 
 @pytest.fixture(params=["empty", "ordinary"])
-def analysis(request: pytest.FixtureRequest, tmp_path: Path) -> analyzer.render.api.Analysis:  # type: ignore[name-defined]
+def analysis(request: pytest.FixtureRequest, tmp_path: Path) -> object:
     make = empty if request.param == "empty" else ordinary
     return analyzer.analyze(make(tmp_path / "some.pcap"))
 

@@ -257,7 +257,7 @@ def test_hostile_names_are_no_markup(tmp_path: Path) -> None:
 
 def _process(*arguments: str, **how: object) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "analyzer", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)  # type: ignore[call-overload,no-any-return]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)  # type: ignore[call-overload]
 
 
 def test_a_reader_that_has_had_enough() -> None:

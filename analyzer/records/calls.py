@@ -305,7 +305,7 @@ class Calls:
         direction: int,
         chunk: Chunk,
         rows: Rows,
-        servers: I32,
+        servers: I64,
     ) -> None:
         decoder = self._decoder(kind, direction)
         if decoder is None:
@@ -342,12 +342,12 @@ class Calls:
             chunk.add(column, rows[good], gather(memory, found.start[wire][good], found.stop[wire][good]))
         return good
 
-    def _handles(self, memory: Bytes, found: Columns, wire: str, good: Rows, servers: I32) -> I32:
+    def _handles(self, memory: Bytes, found: Columns, wire: str, good: Rows, servers: I64) -> I32:
         """Rows of the engine's handle table, from which paths come."""
         table: HandleTable = self._engine.records.handles
         starts = np.ascontiguousarray(found.start[wire][good])
         stops = np.ascontiguousarray(found.stop[wire][good])
-        return table.intern(memory, starts, stops, servers[good].astype(np.int64))
+        return table.intern(memory, starts, stops, servers[good])
 
     def _decoder(self, kind: Kind, direction: int) -> tuple[Decoder, tuple[Part, ...]] | None:
         key = (kind, direction)
