@@ -10,7 +10,9 @@ Never: keeps the calls of a capture in memory.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
 from analyzer.records.calls import Calls, Chunk
@@ -21,6 +23,8 @@ from analyzer.render.view import Filters, View
 
 if TYPE_CHECKING:
     from analyzer.engine import Analysis
+
+AHEAD = 2  # tables that wait to be written
 
 Analyse = Callable[[Sequence[Any]], "Analysis"]
 """Analyses with the taps it is given."""
@@ -40,12 +44,21 @@ def export(analyse: Analyse, name: str, style: str, stream: IO[bytes], filters: 
 
 
 def _calls(analyse: Analyse, write: Callable[[Any], None], filters: Filters) -> int:
+    """Read and decode here, format and write in a second thread: Arrow does not hold the interpreter."""
+    waiting: deque[Future[None]] = deque()
+
     def ready(chunk: Chunk, engine: Any) -> None:
-        write(chosen(from_chunk(chunk, calls, engine), filters, engine.sessions))
+        table = chosen(from_chunk(chunk, calls, engine), filters, engine.sessions)
+        while len(waiting) >= AHEAD:
+            waiting.popleft().result()
+        waiting.append(pool.submit(write, table))
 
     calls = Calls(ready)
-    analysis = analyse([calls])
-    calls.finish()
+    with ThreadPoolExecutor(1) as pool:
+        analysis = analyse([calls])
+        calls.finish()
+        for written in waiting:
+            written.result()
     View(analysis, filters)  # complains of a host that nobody is called
     return calls.late
 
