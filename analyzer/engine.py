@@ -2,9 +2,9 @@
 
 In: captures (paths), or blocks of packets. Out: an `Analysis`.
 
-Theory. One `Engine` owns the stages and hands each its tables, block by block: the same engine serves
-files, pipes and tests. Small captures run the kernels as plain Python, because compiling or even loading
-compiled code would cost more; large ones run them compiled.
+Theory. One `Engine` owns the stages and hands each what the one before made, block by block: the same
+engine serves files, pipes and tests. Small captures run the kernels as plain Python, because compiling or
+even loading compiled code would cost more; large ones run them compiled.
 
 Never: interprets a byte itself.
 """
@@ -12,12 +12,10 @@ Never: interprets a byte itself.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from analyzer import kernels
 from analyzer.capture.find import find_captures
@@ -26,19 +24,12 @@ from analyzer.capture.source import STDIN, Source, open_source
 from analyzer.faults import MEANING, Fault, Faults, new_faults
 from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import Finding
-from analyzer.frames.dissector import Dissector
-from analyzer.messages.assembler import Assembler
-from analyzer.messages.row import new_messages
-from analyzer.protocols import HEAD_ONLY, procedure_label
+from analyzer.front import ARENA, Delivery, Front, ahead
+from analyzer.protocols import procedure_label
 from analyzer.records.decode import Batch, Records
-from analyzer.records.events import Control, Event, Hole, Repeat, Unreachable
+from analyzer.records.events import Event
 from analyzer.sessions.world import Sessions
-from analyzer.tables import Bytes, Controls, Messages, Notices, Packets, Segments, new_table
-
-ARENA = 24 << 20
-BLOCK = 4 << 20
-ROWS = 1 << 16
-CONTROL_ROWS = 1 << 14
+from analyzer.tables import Bytes, Messages
 
 # Below the first size plain Python is quicker than loading compiled kernels, below the second it is
 # quicker than compiling them (bytes; measured on captures of small calls).
@@ -95,107 +86,60 @@ class Analysis:
 
 
 class Engine:
-    """Stages in a row, fed with blocks of packets that lie in `memory[ARENA:]`."""
+    """The stages in a row: `front` up to paired messages, then records and sessions."""
 
-    def __init__(self, compiled: bool, policy: str = "auto", block: int = BLOCK, arena: int = ARENA) -> None:
+    def __init__(self, compiled: bool, policy: str = "auto", regions: int = 1) -> None:
         self.compiled = compiled
-        self.arena = arena
-        self.memory = np.zeros(arena + block, np.uint8)
         self.faults: Faults = new_faults()
-        self.packets = new_table(Packets, ROWS)
-        self._segments = new_table(Segments, ROWS)
-        self._controls = new_table(Controls, CONTROL_ROWS)
-        self._notices = new_table(Notices, CONTROL_ROWS)
-        self._messages = new_messages(ROWS)
-        self.dissector = Dissector(compiled, self.faults)
-        self.assembler = Assembler(
-            compiled, self.faults, self.memory, arena, self.dissector.flows, np.array(HEAD_ONLY, np.int64)
-        )
+        self.front = Front(compiled, self.faults, regions)
+        self.memory = self.front.memory
+        self.packets = self.front.packets
         self.records = Records(compiled, self.faults)
         self.sessions = Sessions(self.records.handles, policy)
-        self.sessions.connections.acked = self.assembler.acked
-        self.frames = 0
+        self.sessions.connections.acked = self.front.assembler.acked
         self.taps: list[Tap] = []
         self.files: list[tuple[str, int]] = []  # captures in the order of reading, with their first frame
 
+    @property
+    def frames(self) -> int:
+        """Frames taken in so far."""
+        return self.sessions.last_frame
+
     def feed(self, rows: int) -> None:
         """Take in the first `rows` packets of `self.packets`."""
-        if not rows:
-            return
-        s = self.sessions
-        if not self.frames:
-            s.start = int(self.packets.time[0])
-        self.frames = s.last_frame = int(self.packets.frame[rows - 1])
-        s.end = max(s.end, int(self.packets.time[:rows].max()))
-        row = 0
-        while row < rows:
-            row, segments, controls, notices = self.dissector.feed(
-                self.memory, self.packets, row, rows, self._segments, self._controls, self._notices
-            )
-            self._forget()
-            self.assembler.flows = self.dissector.flows
-            s.hosts.table = self.dissector.hosts
-            extra = [*self._control_events(controls), *self._notice_events(notices)]
-            at = 0
-            while at < segments:
-                at, count = self.assembler.feed(self.memory, self._segments, at, segments, self._messages)
-                last = at >= segments
-                self._deliver(count, [*extra, *self._stream_events()] if last else [])
-            if not segments and extra:
-                self._deliver(0, extra)
-            self.assembler.end_block()
+        for delivery in self.front.block(rows):
+            self.take(delivery)
 
     def finish(self) -> None:
         """The capture is over."""
-        self.assembler.flows = self.dissector.flows
-        while count := self.assembler.finish(self._messages):
-            self._deliver(count, [])
-        self.sessions.hosts.table = self.dissector.hosts
+        for delivery in self.front.finish():
+            self.take(delivery)
         self.sessions.finish()
 
-    def _deliver(self, count: int, extra: list[Event]) -> None:
+    def take(self, delivery: Delivery) -> None:
+        """Take in what the front stages made of a block, or of a part of one."""
         s = self.sessions
+        if not s.last_frame:
+            s.start = delivery.start
+        s.end = max(s.end, delivery.end)
+        s.last_frame = max(s.last_frame, delivery.last_frame)
+        s.hosts.table = delivery.hosts
+        s.connections.forget(delivery.forgotten)
         for tap in self.taps:
-            tap(self.memory, self._messages, count, self)
-        batch: Batch = self.records.decode(self.memory, self._messages, count, s.ledger.locked.keys())
+            tap(self.memory, delivery.messages, delivery.rows, self)
+        batch: Batch = self.records.decode(
+            self.memory, delivery.messages, delivery.rows, s.ledger.locked.keys()
+        )
         for host, name in batch.names:
             s.hosts.name(host, name)
         events = batch.events
-        if extra:
-            events = sorted(events + extra, key=_frame)
+        if delivery.events:
+            events = sorted(events + delivery.events, key=_frame)
         s.feed(events, batch.activity)
-
-    def _forget(self) -> None:
-        flows, self.dissector.forgotten = self.dissector.forgotten, []
-        if flows:
-            self.assembler.forget(flows)
-            self.sessions.connections.forget(flows)
-
-    def _control_events(self, count: int) -> Iterable[Event]:
-        flows, c = self.dissector.flows, self._controls
-        for i in range(count):
-            flow, side = int(c.flow[i]), int(c.side[i])
-            near = (int(flows.host0[flow]), int(flows.port0[flow]))
-            far = (int(flows.host1[flow]), int(flows.port1[flow]))
-            (src, sport), (dst, dport) = (near, far) if side == 0 else (far, near)
-            yield Control(
-                int(c.frame[i]), int(c.time[i]), flow, side, int(c.flags[i]), src, dst, sport, dport
-            )
-
-    def _notice_events(self, count: int) -> Iterable[Event]:
-        n = self._notices
-        for i in range(count):
-            yield Unreachable(*(int(column[i]) for column in n))
-
-    def _stream_events(self) -> Iterable[Event]:
-        for row in zip(*(column.tolist() for column in self.assembler.repeats), strict=True):
-            yield Repeat(*row)
-        for row in zip(*(column.tolist() for column in self.assembler.holes), strict=True):
-            yield Hole(*row)
 
     def health(self) -> Health:
         """Counters up to now."""
-        a, count, first = self.assembler, self.faults.count, self.faults.first_frame
+        a, count, first = self.front.assembler, self.faults.count, self.faults.first_frame
         met = [fault for fault in Fault if count[fault]]
         return Health(
             frames=self.frames,
@@ -243,26 +187,36 @@ def analyze(
         compiled = worth_compiling(found)
     if compiled and on_compile is not None and not kernels.is_warm():
         on_compile()
-    engine = Engine(compiled, policy)
+    engine = Engine(compiled, policy, regions=2 if compiled else 1)
     engine.taps.extend(taps)
     engine.faults.count[Fault.NOT_A_CAPTURE] += len(skipped)
     sizes = [Path(path).stat().st_size for path in found if path != STDIN]
     total = sum(sizes) if len(sizes) == len(found) else None
     infos: list[CaptureInfo] = []
-    done = 0
-    with _rare_collections():
+
+    def deliveries() -> Iterator[Delivery]:
+        done = frames = 0
         for path in found:
             source = open_source(path)
-            engine.files.append((path, engine.frames + 1))
-            reader = Reader(source, engine.memory, engine.arena, compiled, engine.faults, engine.frames + 1)
+            engine.files.append((path, frames + 1))
+            reader = Reader(
+                source, engine.memory, ARENA, compiled, engine.faults, frames + 1, engine.front.floors
+            )
             while rows := reader.read_block(engine.packets):
-                engine.feed(rows)
+                yield from engine.front.block(rows)
                 if on_progress is not None:
                     on_progress(done + source.bytes_read, total)
+            frames += reader.frames
             done += source.bytes_read
             infos.append(_info(source, reader))
             source.close()
-        engine.finish()
+        yield from engine.front.finish()
+
+    with _rare_collections():
+        # Compiled kernels leave the GIL to others: the front stages work one block ahead.
+        for delivery in ahead(deliveries()) if compiled else deliveries():
+            engine.take(delivery)
+        engine.sessions.finish()
     health = engine.health()
     health.dropped_by_capture = sum(info.drops for info in infos)
     return Analysis(infos, health, engine.counts(), evaluate(engine.sessions, codes), engine.sessions)

@@ -6,7 +6,8 @@ Theory. The region `memory[floor:]` is filled by one `readinto`, behind the tail
 last block left (the beginning of a packet), and framed by the kernel of its format. What
 the table has no room for is delivered by the next call without reading again. The reader
 touches the region only inside `read_block`, so several readers may use it one after the
-other.
+other. With several `floors` the regions take turns, so that what one call gave is not touched
+by the next; readers that share the list go on where the last one stopped.
 
 Never: waits for a full block (a pipe's short read is served at once), raises for anything
 after the first bytes.
@@ -65,8 +66,11 @@ class Reader:
         compiled: bool,
         faults: Faults,
         first_frame: int = 1,
+        floors: list[int] | None = None,
     ) -> None:
-        if len(memory) - floor < LEAST_REGION:
+        self._floors = [floor] if floors is None else floors  # where regions begin; the last is in use
+        self._region = (len(memory) - floor) // len(self._floors)
+        if self._region < LEAST_REGION:
             raise ValueError(f"a block region needs {LEAST_REGION} bytes")
         self.source = source
         self.frames = 0
@@ -78,6 +82,7 @@ class Reader:
         self._memory = memory
         self._view = memory.data
         self._floor = floor
+        self._fresh = False  # whether this call of `read_block` has taken the next region
         self._at = self._stop = floor  # unframed bytes; `_at` beyond `_stop`: bytes to step over
         self._base = 0  # offset in the capture of the byte at `floor`
         self._faults = faults
@@ -105,6 +110,7 @@ class Reader:
         """Fill `packets`; how many rows, 0 at the end of the capture."""
         if self._form is None and self._interfaces is None and not self._ended:
             self._start()
+        self._fresh = False
         while not self._ended:
             rows = self._frame(packets)
             if rows:
@@ -174,15 +180,24 @@ class Reader:
         """Move the tail down and read behind it; whether anything came."""
         tail = self._stop - self._at
         self._base += min(self._at, self._stop) - self._floor
-        if tail > 0 and self._at > self._floor:
-            self._memory[self._floor : self._floor + tail] = self._memory[self._at : self._stop].copy()
-        self._at = self._floor + max(0, -tail)
-        self._stop = self._floor + max(0, tail)
-        count = self.source.readinto(self._view[self._stop :])
+        floor = self._next_floor()
+        if tail > 0 and self._at != floor:
+            self._memory[floor : floor + tail] = self._memory[self._at : self._stop].copy()
+        self._floor = floor
+        self._at = floor + max(0, -tail)
+        self._stop = floor + max(0, tail)
+        count = self.source.readinto(self._view[self._stop : floor + self._region])
         self._stop += count
         if not count:
             self._finish()
         return count > 0
+
+    def _next_floor(self) -> int:
+        """Regions take turns from call to call of `read_block`: what the last one gave stays as it is."""
+        if not self._fresh:
+            self._fresh = True
+            self._floors.append(self._floors.pop(0))
+        return self._floors[-1]
 
     def _finish(self) -> None:
         """The stream has ended: inside a packet, or in good order."""

@@ -1,0 +1,189 @@
+"""The front of the river: packets to paired RPC messages, block by block.
+
+In: blocks of packets that lie in memory. Out: `Delivery`s: messages, and what else happened on the wire.
+
+Theory. Nearly all the work here is done by kernels, which leave the interpreter free, and nearly all
+behind it is Python. So the front may run one delivery ahead, in a thread. For that everything a delivery
+refers to exists twice: the region of memory that a block is read into, the table of messages, and the
+halves of the arena. What belongs to a delivery stays as it is until the next but one is asked for; that
+is all the two sides need to know of each other (`ahead`).
+
+Never: decodes a body.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Semaphore, Thread
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from analyzer.faults import Faults
+from analyzer.frames.dissector import Dissector
+from analyzer.messages.assembler import Assembler
+from analyzer.messages.row import new_messages
+from analyzer.protocols import HEAD_ONLY
+from analyzer.records.events import Control, Event, Hole, Repeat, Unreachable
+from analyzer.tables import Controls, Hosts, Messages, Notices, Packets, Segments, new_table
+
+ARENA = 24 << 20  # bytes that outlive a block: unfinished records, early segments, open calls
+BLOCK = 4 << 20
+ROWS = 1 << 16
+CONTROL_ROWS = 1 << 14
+STEPS_AHEAD = 2  # deliveries at once: one looked at, one being made
+SWITCH = 0.0002  # seconds until a thread that computes in Python lets the other one go on
+
+T = TypeVar("T")
+
+
+class Delivery(NamedTuple):
+    """What became of some packets."""
+
+    messages: Messages
+    rows: int
+    events: list[Event]  # connections, retransmissions, holes: in no order with the messages
+    hosts: Hosts
+    forgotten: list[int]  # flow rows that mean another flow from here on
+    start: int  # times of the first and last packet
+    end: int
+    last_frame: int
+
+
+class Front:
+    """Dissector and assembler with their tables. Packets are read into `memory[ARENA:]`."""
+
+    def __init__(self, compiled: bool, faults: Faults, regions: int = 1) -> None:
+        self.memory = np.zeros(ARENA + regions * BLOCK, np.uint8)
+        self.floors = [ARENA + i * BLOCK for i in range(regions)]
+        self.packets = new_table(Packets, ROWS)
+        self._segments = new_table(Segments, ROWS)
+        self._controls = new_table(Controls, CONTROL_ROWS)
+        self._notices = new_table(Notices, CONTROL_ROWS)
+        self._messages = [new_messages(ROWS), new_messages(ROWS)]
+        self.dissector = Dissector(compiled, faults)
+        self.assembler = Assembler(
+            compiled, faults, self.memory, ARENA, self.dissector.flows, np.array(HEAD_ONLY, np.int64)
+        )
+        self._end = 0
+        self._last_frame = 0
+
+    def block(self, rows: int) -> Iterator[Delivery]:
+        """What becomes of the first `rows` packets of `packets`; at least one delivery."""
+        times = self.packets.time[:rows]
+        start, self._end = int(times[0]), int(times.max())
+        self._last_frame = int(self.packets.frame[rows - 1])
+        row = 0
+        while row < rows:
+            row, segments, controls, notices = self.dissector.feed(
+                self.memory, self.packets, row, rows, self._segments, self._controls, self._notices
+            )
+            forgotten, self.dissector.forgotten = self.dissector.forgotten, []
+            self.assembler.forget(forgotten)
+            self.assembler.flows = self.dissector.flows
+            events = [*self._control_events(controls), *self._notice_events(notices)]
+            at, last = 0, False
+            while not last:
+                messages = self._turn()
+                at, count = self.assembler.feed(self.memory, self._segments, at, segments, messages)
+                last = at >= segments
+                if last:
+                    events += self._stream_events()
+                yield self._delivery(messages, count, events if last else [], forgotten, start)
+                forgotten = []
+            self.assembler.end_block()
+
+    def finish(self) -> Iterator[Delivery]:
+        """What was still waiting when the capture ended."""
+        self.assembler.flows = self.dissector.flows
+        while True:
+            messages = self._turn()
+            count = self.assembler.finish(messages)
+            yield self._delivery(messages, count, [], [], self._end)
+            if not count:
+                return
+
+    def _turn(self) -> Messages:
+        """The table of messages that the last delivery does not hold."""
+        self._messages.reverse()
+        return self._messages[0]
+
+    def _delivery(
+        self, messages: Messages, count: int, events: list[Event], forgotten: list[int], start: int
+    ) -> Delivery:
+        hosts = self.dissector.hosts
+        return Delivery(messages, count, events, hosts, forgotten, start, self._end, self._last_frame)
+
+    def _control_events(self, count: int) -> Iterable[Event]:
+        flows, c = self.dissector.flows, self._controls
+        for i in range(count):
+            flow, side = int(c.flow[i]), int(c.side[i])
+            near = (int(flows.host0[flow]), int(flows.port0[flow]))
+            far = (int(flows.host1[flow]), int(flows.port1[flow]))
+            (src, sport), (dst, dport) = (near, far) if side == 0 else (far, near)
+            yield Control(
+                int(c.frame[i]), int(c.time[i]), flow, side, int(c.flags[i]), src, dst, sport, dport
+            )
+
+    def _notice_events(self, count: int) -> Iterable[Event]:
+        n = self._notices
+        for i in range(count):
+            yield Unreachable(*(int(column[i]) for column in n))
+
+    def _stream_events(self) -> Iterable[Event]:
+        for row in zip(*(column.tolist() for column in self.assembler.repeats), strict=True):
+            yield Repeat(*row)
+        for row in zip(*(column.tolist() for column in self.assembler.holes), strict=True):
+            yield Hole(*row)
+
+
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """`items`, made in a thread while the one before is looked at.
+
+    The next but one is begun only when the consumer is done with an item, that is, asks for another.
+    What `items` raises is raised here.
+    """
+    done: SimpleQueue[tuple[list[T], BaseException | None]] = SimpleQueue()
+    free = Semaphore(STEPS_AHEAD)
+    stopped = False
+
+    def work() -> None:
+        try:
+            while free.acquire() and not stopped:
+                item = next(items)
+                done.put(([item], None))
+        except StopIteration:
+            done.put(([], None))
+        except BaseException as error:  # noqa: BLE001 (raised again by the consumer)
+            done.put(([], error))
+
+    thread = Thread(target=work, name="lockscope-front", daemon=True)
+    with _quick_switches():
+        thread.start()
+        try:
+            while True:
+                got, error = done.get()
+                if error is not None:
+                    raise error
+                if not got:
+                    return
+                yield got[0]
+                free.release()
+        finally:
+            stopped = True
+            free.release()
+            thread.join()
+
+
+@contextmanager
+def _quick_switches() -> Iterator[None]:
+    """A kernel that is done must not wait 5 ms for the interpreter."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
