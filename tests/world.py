@@ -28,6 +28,7 @@ from analyzer.protocols.nsm import NSM
 from analyzer.protocols.portmap import PORTMAP
 from analyzer.protocols.rpc import AUTH_SYS_BODY
 from analyzer.schema.encode import encode
+from analyzer.schema.xdr import VOID
 from tests.network import Network, Packet
 
 NFSD, MOUNTD, RPCBIND, STATD, LOCKD = 2049, 20048, 111, 662, 4045
@@ -115,8 +116,9 @@ class Exchange:
 
     def void(self, values: Values, error: int = 0, copy: int = -1, captured: bool = True) -> None:
         """The bare RPC reply."""
-        declared = REGISTRY[self.program].procedures.get(self.procedure)
-        body = b"" if error or declared is None or declared.reply is None else encode(declared.reply, values)
+        body = (
+            b"" if error else encode(REGISTRY[self.program].procedures[self.procedure].reply or VOID, values)
+        )
         message = self.message[:4] + _reply_head(error) + body
         connection = self.ends[copy]
         if connection is None:

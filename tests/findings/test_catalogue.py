@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analyzer.capture.reader import Reader
-from analyzer.capture.source import open_source
 from analyzer.engine import Engine, analyze
 from analyzer.findings import catalogue
 from analyzer.findings.catalogue import MOST_FRAMES, RULES, evaluate
@@ -33,9 +31,9 @@ from analyzer.findings.rule import (
     rule,
 )
 from analyzer.sessions.model import Place
-from analyzer.tables import Packets
 from tests.expectations import expectations
 from tests.findings.lab import TERRAINS, Lab
+from tests.records.stream import feed_in_blocks
 from tests.sessions.view import View
 
 HERE = Path(__file__).parent
@@ -202,17 +200,7 @@ SAMPLE = sorted(CAPTURES)[::4]
 def in_blocks(path: Path, rows: int) -> list[Finding]:
     """What is found when the engine is fed a few packets at a time."""
     engine = Engine(False)
-    source = open_source(str(path))
-    reader = Reader(source, engine.memory, engine.arena, False, engine.faults)
-    while count := reader.read_block(engine.packets):
-        read = Packets._make(column.copy() for column in engine.packets)
-        for at in range(0, count, rows):
-            part = min(rows, count - at)
-            for name, column in engine.packets._asdict().items():
-                column[:part] = getattr(read, name)[at : at + part]
-            engine.feed(part)
-    engine.finish()
-    source.close()
+    feed_in_blocks(engine, path, rows)
     return evaluate(engine.sessions)
 
 
