@@ -37,6 +37,7 @@ from analyzer.sessions.world import Sessions
 UMNT_WINDOW = 30 * SECOND  # an asynchronous UNLOCK may trail its UMNT by one retry of a Linux client
 SILENCE = 300 * SECOND  # a Linux server forgets an idle client host after this long
 BLOCKED_BEHIND = 30 * SECOND  # one poll period of a Linux waiter
+KEEPALIVE = 60 * SECOND  # a host that lives sends this often on an idle NFS connection
 UNACKED = 5 * SECOND  # several TCP retransmissions without an ACK
 UNANSWERED = 20 * SECOND  # two times the first RPC timeout of lockd
 
@@ -205,7 +206,7 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     A lock that stands at the end of the capture, a holder that sends nothing any more on any connection, not
-    even keepalives, and another client that was told to wait or was denied because of it.
+    even keepalives, and another client that waits behind it or was denied because of it for a minute or more.
 
     ## Why it matters
     NLM has no leases: a lock of a host that lost power is kept until the host comes back and says so.
@@ -221,21 +222,26 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
     An idle holder is legal. A capture on one of several paths does not see the others.
     """
     for lock in held_at_end(s):
-        waits = waiting_behind(lock)
-        if not waits or (lock.believed is None and lock.refusal is None):
+        if lock.believed is None and lock.refusal is None:
             continue
         frame, time = s.hosts.last_seen(lock.client)
+        waits = waiting_behind(lock)
+        denied = [pair for pair in lock.denials if pair[1].time > time and pair[0].owner is not lock.owner]
+        since = [wait.since.time for wait in waits]
+        if not waits and (not denied or denied[-1][1].time - denied[0][1].time < KEEPALIVE):
+            continue
         silent = s.end - time
-        blocked = max(s.end - wait.since.time for wait in waits)
+        blocked = s.end - min(since or [denied[0][1].time])
         unreachable = [u for u in s.connections.unreachable if u.host == lock.client and u.time > time]
         if not unreachable and (silent < BLOCKED_BEHIND or blocked < BLOCKED_BEHIND):
             continue
-        polls = [poll for wait in waits for poll in wait.polls[-4:]]
+        polls = [poll for wait in waits for poll in wait.polls[-4:]] or [pair[0] for pair in denied[-4:]]
         sure = bool(unreachable)
+        other = waits[0].client if waits else denied[0][0].requester
         yield Case(
             f"{s.hosts.address(lock.client)} holds {mode(lock)} lock on {file_name(s, lock.file)}"
-            f" and has sent nothing for {seconds(silent)} up to the end; "
-            f"{s.hosts.address(waits[0].client)} has been waiting behind it for {seconds(blocked)}",
+            f" and has sent nothing for {seconds(silent)} up to the end; {s.hosts.address(other)} has been "
+            f"{'waiting behind it' if waits else 'refused because of it'} for {seconds(blocked)}",
             [
                 *lock.frames,
                 frame,
@@ -456,7 +462,8 @@ def _lost(s: Sessions, overlap: Overlap) -> Case:
     proof = overlap.proof
     _, heard = s.hosts.last_seen(loser.client)
     alive = heard > overlap.place.time
-    whole = s.whole(loser.request.call.flow, loser.granted.time, overlap.place.time)
+    # A hole shows only when the connection is used again: one after the grant may hide an UNLOCK before it.
+    whole = s.whole(loser.request.call.flow, loser.granted.time, s.end)
     acted = (
         f"; it still acted as holder afterwards ({overlap.proof_kind}, frame {proof.frame})" if proof else ""
     )

@@ -389,8 +389,9 @@ class Ledger:
                             in_way.append(lock)
         operation.blockers = in_way
         for lock in in_way:
-            if len(lock.denials) < DENIALS_KEPT:
-                lock.denials.append((operation, answer))
+            if len(lock.denials) >= DENIALS_KEPT:
+                del lock.denials[DENIALS_KEPT // 2]  # the first ones and the last ones tell
+            lock.denials.append((operation, answer))
         if not in_way and len(file.unexplained) < DENIALS_KEPT:
             file.unexplained.append((operation, answer))
 

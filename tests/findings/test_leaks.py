@@ -193,6 +193,28 @@ def test_lock_held_by_vanished_client__fires(lab: Lab, silence: int, severity: i
     )
 
 
+def test_lock_held_by_vanished_client__fires_when_others_are_denied_again_and_again(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 1)
+    lab.alice.die()
+    for _ in range(4):
+        lab.world.wait(25)
+        denied = lab.bob.lock(db, 1, reply="DENIED")
+    lab.later(1)
+    lab.fires(
+        "lock-held-by-vanished-client", lock, denied, severity=MEDIUM, confidence=POSSIBLE, client=lab.alice
+    )
+
+
+def test_lock_held_by_vanished_client__silent_when_another_was_denied_once(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.world.wait(10)
+    lab.bob.lock(db, 1, reply="DENIED")
+    lab.later(200)
+    lab.clean("lock-held-by-vanished-client")
+
+
 def test_lock_held_by_vanished_client__fires_more_surely_when_a_router_says_so(linux: Lab) -> None:
     db = linux.mounted(linux.alice, linux.bob)
     lock = linux.alice.lock(db, 1)
@@ -450,6 +472,16 @@ def test_lock_lost_silently__fires_less_sure_before_the_loser_acts(lab: Lab) -> 
     lab.alice.getattr(db)
     lab.later(1)
     lab.fires("lock-lost-silently", severity=CRITICAL, confidence=PROBABLE, client=lab.alice, peer=lab.bob)
+
+
+def test_lock_lost_silently__fires_less_sure_when_the_capture_may_have_lost_the_unlock(linux: Lab) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 1, 0, 10)
+    linux.alice.unlock(db, 1, 0, 10, captured=False, reply_captured=False)
+    linux.bob.lock(db, 1)
+    linux.alice.test(db, 1, 20, 1, reply="DENIED")  # shows the hole
+    linux.later(1)
+    linux.fires("lock-lost-silently", confidence=POSSIBLE, client=linux.alice)
 
 
 def test_lock_lost_silently__fires_softly_when_the_loser_is_silent(lab: Lab) -> None:

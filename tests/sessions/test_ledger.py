@@ -2,6 +2,7 @@
 
 import pytest
 
+from analyzer.sessions.ledger import DENIALS_KEPT
 from tests.findings.lab import Lab
 from tests.sessions.view import END, View
 
@@ -404,6 +405,16 @@ def test_a_denial_is_laid_at_the_door_of_the_lock_in_the_way(lab: Lab) -> None:
     assert [len(lock.denials) for lock in view.locks] == [1, 1]
     (file,) = view.s.ledger.files.values()
     assert len(file.unexplained) == 1
+
+
+def test_of_very_many_denials_the_first_and_the_last_are_kept(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 3)
+    asked = [lab.bob.lock(db, 5, at, 1, reply="DENIED") for at in range(DENIALS_KEPT + 20)]
+    (lock,) = View(lab).locks
+    assert len(lock.denials) == DENIALS_KEPT
+    assert lock.denials[0][0].call.frame == asked[0].frame
+    assert lock.denials[-1][0].call.frame == asked[-1].frame
 
 
 # -- ends without an UNLOCK -----------------------------------------------------------------------
