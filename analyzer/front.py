@@ -31,11 +31,11 @@ from analyzer.records.events import Control, Event, Hole, Repeat, Unreachable
 from analyzer.tables import Controls, Hosts, Messages, Notices, Packets, Segments, new_table
 
 ARENA = 24 << 20  # bytes that outlive a block: unfinished records, early segments, open calls
-BLOCK = 4 << 20
+BLOCK = 8 << 20
 ROWS = 1 << 16
 CONTROL_ROWS = 1 << 14
 STEPS_AHEAD = 2  # deliveries at once: one looked at, one being made
-SWITCH = 0.0002  # seconds until a thread that computes in Python lets the other one go on
+SWITCH = 0.0005  # seconds until a thread that computes in Python lets the other one go on
 
 T = TypeVar("T")
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Set
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analyzer.faults import Fault, Faults
 from analyzer.protocols import REGISTRY
@@ -70,7 +71,7 @@ class Records:
         self._decoders: dict[tuple[Kind, int], RowDecoder | None] = {}
         self._known: dict[bytes, Identity] = {}
         self._open: OrderedDict[int, Call] = OrderedDict()
-        self._named: set[tuple[int, int]] = set()
+        self._named = np.zeros(64, np.bool_)  # by host
         self.counts: dict[Kind, int] = {}
 
     def decode(self, memory: Bytes, messages: Messages, count: int, locked: Set[int]) -> Batch:
@@ -79,39 +80,34 @@ class Records:
         # Columns are views with the stride of a message: those read again and again are copied once.
         m = m._replace(**{name: np.ascontiguousarray(getattr(m, name)) for name in OFTEN})
         is_call = m.reply == 0
-        self._count(m, is_call)
-        nfs = (m.program == NFS) & (m.version == 3) & (m.gss != PRIVACY)
-        followed = np.isin(m.program, FOLLOWED)
-        calls = np.flatnonzero(nfs & is_call & (m.procedure <= LAST_PROCEDURE) & (m.body >= 0))
-        replies = np.flatnonzero(nfs & ~is_call)
-        # A refused NFS call and an undeclared procedure are as remarkable as any lock call.
-        odd_calls = nfs & is_call & (m.procedure > LAST_PROCEDURE)
-        odd_replies = (
-            (m.program == NFS)
-            & ~is_call
-            & (((m.status > 0) & (m.call >= 0)) | (m.procedure > LAST_PROCEDURE))
-        )
+        # Nearly all messages are NFSv3 calls and successful replies: they are told from the rest first.
+        usual = (m.program == NFS) & (m.version == 3) & (m.procedure <= LAST_PROCEDURE)
+        usual &= (m.gss != PRIVACY) & (m.status <= 0)
+        calls, replies = np.flatnonzero(usual & is_call), np.flatnonzero(usual & ~is_call)
+        rest = np.flatnonzero(~usual)
+        self._count(m, calls, rest[is_call[rest]])
         found: list[tuple[int, Event]] = []
-        found.extend(self._calls(memory, m, np.flatnonzero((followed & is_call) | odd_calls)))
+        chosen = rest[_remarkable(m, rest)]
+        found.extend(self._calls(memory, m, chosen[is_call[chosen]]))
         locked = set(locked) | {
             event.fh for _, event in found if isinstance(event, Call) and event.program == NLM
         }
         locked.discard(-1)
+        calls = calls[m.body[calls] >= 0]
         more, activity = self._nfs.decode(memory, m, calls, replies, locked)
         found.extend(more)
-        found.extend(self._replies(memory, m, np.flatnonzero((followed & ~is_call) | odd_replies)))
+        found.extend(self._replies(memory, m, chosen[~is_call[chosen]]))
         found.sort(key=_row)
         return Batch([event for _, event in found], activity, self._machine_names(memory, m, calls))
 
-    def _count(self, m: Messages, is_call: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
-        rows = np.flatnonzero(is_call & (m.program >= 0))
-        small = (m.version[rows] < 1024) & (m.procedure[rows] < 1024)
-        key = (m.program[rows] << 20) | (m.version[rows] << 10) | m.procedure[rows]
-        kinds, numbers = np.unique(key[small], return_counts=True)
-        for kind, number in zip(kinds.tolist(), numbers.tolist(), strict=True):
-            self._add((kind >> 20, (kind >> 10) & 1023, kind & 1023), number)
-        for row in rows[~small].tolist():
-            self._add((int(m.program[row]), int(m.version[row]), int(m.procedure[row])), 1)
+    def _count(self, m: Messages, usual: Rows, rest: Rows) -> None:
+        for procedure, number in enumerate(np.bincount(m.procedure[usual]).tolist()):
+            if number:
+                self._add((NFS, 3, procedure), number)
+        rest = rest[m.program[rest] >= 0]
+        if len(rest):
+            for kind, rows in _groups(m, rest):
+                self._add(kind, len(rows))
 
     def _add(self, kind: Kind, number: int) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + number
@@ -123,17 +119,17 @@ class Records:
             return
         for kind, group in _groups(m, rows):
             args, faults = self._decode(memory, m, group, kind, CALL)
+            is_callback = kind[0] == NLM and kind[2] in CALLBACKS
+            owners = (m.src if is_callback else m.dst)[group].tolist()
+            handles = self.handles.intern_many(owners, [values.get("fh", b"") for values in args])
             who = self._identities(memory, m, group)
             columns = (getattr(m, name)[group].tolist() for name in CALL_COLUMNS)
-            is_callback = kind[0] == NLM and kind[2] in CALLBACKS
-            rest = zip(group.tolist(), args, faults, who, m.damage[group].tolist(), strict=True)
-            for head, (row, values, fault, (uid, machine), damage) in zip(
+            rest = zip(group.tolist(), args, faults, who, m.damage[group].tolist(), handles, strict=True)
+            for head, (row, values, fault, identity, damage, fh) in zip(
                 zip(*columns, strict=True), rest, strict=True
             ):
-                fields = (*head[:-2], *kind, head[-2], values, fault, damage, head[-1], -1, uid, machine)
+                fields = (*head[:-2], *kind, head[-2], values, fault, damage, head[-1], fh, *identity)
                 call = Call(*fields)
-                if handle := values.get("fh"):
-                    call.fh = self.handles.intern_one(call.src if is_callback else call.dst, handle)
                 self._open[call.serial] = call
                 if len(self._open) > OPEN_CALLS:
                     self._open.popitem(last=False)
@@ -162,22 +158,18 @@ class Records:
         return found
 
     def _machine_names(self, memory: Bytes, m: Messages, calls: Rows) -> list[tuple[int, bytes]]:
-        """The name each host gives itself, once per host and length of credential."""
-        rows = calls[m.flavor[calls] == AUTH_SYS]
-        key = (m.src[rows] << 10) | m.cred_size[rows]
-        _, first = np.unique(key, return_index=True)
-        new = [i for i in first.tolist() if self._first_time(int(m.src[rows[i]]), int(m.cred_size[rows[i]]))]
-        chosen = rows[new]
+        """The name that each host gives itself in its first NFS call; lock calls tell the others."""
+        sources = m.src[calls]
+        if len(sources) and (most := int(sources.max())) >= len(self._named):
+            self._named = np.concatenate([self._named, np.zeros(most + 1, np.bool_)])
+        rows = calls[~self._named[sources] & (m.flavor[calls] == AUTH_SYS)]
+        _, first = np.unique(m.src[rows], return_index=True)
+        chosen = rows[first]
+        self._named[m.src[chosen]] = True
         who = self._identities(memory, m, chosen)
         return [
             (host, machine) for host, (_, machine) in zip(m.src[chosen].tolist(), who, strict=True) if machine
         ]
-
-    def _first_time(self, host: int, size: int) -> bool:
-        if (host, size) in self._named:
-            return False
-        self._named.add((host, size))
-        return True
 
     # -- replies ------------------------------------------------------------------------------
 
@@ -259,6 +251,15 @@ class Records:
             body = procedure.body(direction) if procedure else None
             self._decoders[key] = RowDecoder(body, self._compiled) if body is not None else None
         return self._decoders[key]
+
+
+def _remarkable(m: Messages, rows: Rows) -> NDArray[np.bool_]:
+    """Which rows become objects: the followed programs, NFS calls that do not exist or were refused."""
+    program, procedure = m.program[rows], m.procedure[rows]
+    undeclared = (m.version[rows] == 3) & (procedure > LAST_PROCEDURE)
+    refused = (m.reply[rows] != 0) & (m.status[rows] > 0)
+    found: NDArray[np.bool_] = np.isin(program, FOLLOWED)
+    return found | ((program == NFS) & (undeclared | refused))
 
 
 def _groups(m: Messages, rows: Rows) -> Iterator[tuple[Kind, Rows]]:

@@ -15,6 +15,7 @@ Never: interprets a handle; forgets one (beyond `LIMIT` new handles are counted 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,19 +46,25 @@ def export_key(handle: bytes) -> bytes | None:
 
 
 @kernel
-def hash_lane(memory: Any, words: Any, start: Any, stop: Any, seed: Any) -> Any:
-    """32 bits of hash over memory[start:stop] (FNV-1a over words of 4 bytes, stirred)."""
-    h = seed
+def hash_pair(memory: Any, words: Any, start: Any, stop: Any) -> Any:
+    """Two times 32 bits of hash over memory[start:stop] (FNV-1a over words of 4 bytes, stirred)."""
+    g = 0x811C9DC5
+    h = 0x7F4A7C15
     at = start
-    while at + 4 <= stop:
-        h = ((h ^ int(words[at])) * 0x01000193) & 0xFFFFFFFF
-        h = h ^ (h >> 15)
-        at += 4
     while at < stop:
-        h = ((h ^ (int(memory[at]) & 0xFF)) * 0x01000193) & 0xFFFFFFFF
-        at += 1
-    h = ((h ^ (h >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
-    return h ^ (h >> 13)
+        if at + 4 <= stop:
+            word = int(words[at]) & 0xFFFFFFFF
+            at += 4
+        else:
+            word = int(memory[at]) & 0xFF
+            at += 1
+        g = ((g ^ word) * 0x01000193) & 0xFFFFFFFF
+        g = g ^ (g >> 15)
+        h = ((h ^ word) * 0x9E3779B1) & 0xFFFFFFFF
+        h = h ^ (h >> 13)
+    g = ((g ^ (g >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
+    h = ((h ^ (h >> 16)) * 0xC2B2AE35) & 0xFFFFFFFF
+    return g ^ (g >> 13), h ^ (h >> 16)
 
 
 @kernel
@@ -90,8 +97,9 @@ def intern_spans(
             continue
         while stop > start and int(memory[stop - 1]) == 0:
             stop -= 1
-        a = (int(servers[i]) << 32) | hash_lane(memory, words, start, stop, 0x811C9DC5)
-        b = (hash_lane(memory, words, start, stop, 0x7F4A7C15) << 16) | min(stop - start, 0xFFFF)
+        g, h = hash_pair(memory, words, start, stop)
+        a = (int(servers[i]) << 32) | g
+        b = (h << 16) | min(stop - start, 0xFFFF)
         if a == last_a and b == last_b:
             out[i] = last_row
             continue
@@ -186,18 +194,23 @@ class HandleTable:
 
     def intern_one(self, server: int, data: bytes) -> int:
         """The row of one handle."""
-        if not data:
-            return NO_HANDLE
-        known = self._recent.get((server, data))
-        if known is not None:
-            return known
-        memory = np.frombuffer(data, np.uint8)
-        zero, size = np.zeros(1, np.int64), np.full(1, len(data), np.int64)
-        row = int(self.intern(memory, zero, size, np.full(1, server, np.int64))[0])
-        if len(self._recent) >= RECENT:
-            self._recent.clear()
-        self._recent[server, data] = row
-        return row
+        return self.intern_many([server], [data])[0]
+
+    def intern_many(self, servers: Sequence[int], data: Sequence[bytes]) -> list[int]:
+        """The rows of handles given as bytes; -1 for empty ones."""
+        recent = self._recent
+        keys = list(zip(servers, data, strict=True))
+        new = [key for key in dict.fromkeys(keys) if key[1] and key not in recent]
+        if new and len(recent) + len(new) > RECENT:
+            recent.clear()
+            new = [key for key in dict.fromkeys(keys) if key[1]]
+        if new:
+            stops = np.cumsum([len(handle) for _, handle in new])
+            starts = np.concatenate(([0], stops[:-1]))
+            memory = np.frombuffer(b"".join(handle for _, handle in new), np.uint8)
+            owners = np.array([server for server, _ in new], np.int64)
+            recent.update(zip(new, self.intern(memory, starts, stops, owners).tolist(), strict=True))
+        return [recent[key] if key[1] else NO_HANDLE for key in keys]
 
     def heads(self, memory: Bytes, body: I64, kept: I64, limit: int) -> tuple[I64, I64]:
         """Spans of the counted opaque at the head of each body."""

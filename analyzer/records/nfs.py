@@ -24,7 +24,7 @@ from analyzer.kernels import kernel
 from analyzer.protocols import REGISTRY
 from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Activity, Event, Io, Naming, Renaming, Verifier
-from analyzer.records.handles import HandleTable, hash_lane
+from analyzer.records.handles import HandleTable, hash_pair
 from analyzer.schema.batch import Decoder, views
 from analyzer.schema.program import CALL, REPLY
 from analyzer.schema.rows import Columns
@@ -65,8 +65,8 @@ def novel_names(
         out[i] = 0
         if int(dirs[i]) < 0 or int(fhs[i]) < 0 or int(starts[i]) < 0:
             continue
-        a = (int(dirs[i]) << 32) | hash_lane(memory, words, int(starts[i]), int(stops[i]), 0x811C9DC5)
-        b = hash_lane(memory, words, int(starts[i]), int(stops[i]), 0x7F4A7C15)
+        g, b = hash_pair(memory, words, int(starts[i]), int(stops[i]))
+        a = (int(dirs[i]) << 32) | g
         row = find(slots, k0, k1, a, b)
         if row < 0:
             row = used
