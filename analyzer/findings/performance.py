@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.leaks import sent_frames
 from analyzer.findings.rule import HIGH, LOW, MEDIUM, SECOND, Case, file_name, of_operation, rule, seconds
+from analyzer.findings.standing import sent_frames
 from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.world import Sessions

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.leaks import UMNT_WINDOW, goodbye_of, held_at_end, is_unacked, unlock_pending
 from analyzer.findings.rule import (
     DEFINITE,
     HIGH,
@@ -27,6 +26,7 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
+from analyzer.findings.standing import UMNT_WINDOW, goodbye_of, held_at_end, is_unacked, unlock_pending
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.rpc import AUTH_ERROR
 from analyzer.sessions.handles import printable

@@ -47,6 +47,8 @@ CALL_COLUMNS = (
 PRIVACY = 3
 CALLBACKS = (5, 10)  # NLM GRANTED, GRANTED_MSG: the caller is the server of the file
 
+REPLY_COLUMNS = ("call", "frame", "time", "status", "damage", "low", "high")
+
 Kind = tuple[int, int, int]  # program, version, procedure
 Identity = tuple[int | None, bytes | None]  # uid, machine name
 NOBODY: Identity = (None, None)
@@ -186,21 +188,13 @@ class Records:
                 values, wrong = self._decode(memory, m, group[chosen], kind, REPLY)
                 for i, value, fault in zip(chosen.tolist(), values, wrong, strict=True):
                     results[i], faults[i] = value, fault
-            for i, row in enumerate(group.tolist()):
-                call = self._open.get(int(m.call[row])) or self._rebuilt(m, row, kind)
-                reply = Reply(
-                    int(m.frame[row]),
-                    int(m.time[row]),
-                    call,
-                    int(m.status[row]),
-                    results[i],
-                    faults[i],
-                    int(m.damage[row]),
-                    int(m.low[row]),
-                    int(m.high[row]),
-                )
-                handle = results[i].get("fh")
-                if handle:
+            columns = (getattr(m, name)[group].tolist() for name in REPLY_COLUMNS)
+            rest = zip(group.tolist(), results, faults, strict=True)
+            for head, (row, result, fault) in zip(zip(*columns, strict=True), rest, strict=True):
+                serial, frame, time, status, *more = head
+                call = self._open.get(serial) or self._rebuilt(m, row, kind)
+                reply = Reply(frame, time, call, status, result, fault, *more)
+                if handle := result.get("fh"):
                     reply.fh = self.handles.intern_one(call.dst, handle)
                 call.replies.append(reply)
                 yield row, reply
@@ -259,7 +253,8 @@ def _remarkable(m: Messages, rows: Rows) -> NDArray[np.bool_]:
     undeclared = (m.version[rows] == 3) & (procedure > LAST_PROCEDURE)
     refused = (m.reply[rows] != 0) & (m.status[rows] > 0)
     found: NDArray[np.bool_] = np.isin(program, FOLLOWED)
-    return found | ((program == NFS) & (undeclared | refused))
+    found |= (program == NFS) & (undeclared | refused)
+    return found
 
 
 def _groups(m: Messages, rows: Rows) -> Iterator[tuple[Kind, Rows]]:

@@ -55,8 +55,12 @@ class Hosts:
         """Note that `host` called itself `name`."""
         if not name:
             return
-        known = self.names.setdefault(host, [])
-        if name in known or len(known) >= NAMES_PER_HOST:
+        known = self.names.get(host)
+        if known is None:
+            known = self.names[host] = []
+        elif name in known:
+            return
+        if len(known) >= NAMES_PER_HOST:
             return
         known.append(name)
         owners = self._by_name.setdefault(fold(name), [])

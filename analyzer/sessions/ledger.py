@@ -62,7 +62,10 @@ class Ledger:
         canonical = self.handles.table.canonical(fh)
         found = self.files.get(canonical)
         if found is None:
-            found = self.files[canonical] = File(server, fh)
+            by_address = self.policy == "linux" or (
+                self.policy == "auto" and is_knfsd(self.handles.table.data[fh])
+            )
+            found = self.files[canonical] = File(server, fh, by_address)
         return found
 
     def owner(self, operation: Operation, client: int) -> Owner:
@@ -70,14 +73,10 @@ class Ledger:
 
         Linux: client address, transport and NLM version, svid. Others: caller_name and oh as well.
         """
-        call = operation.call
-        server = operation.file.server if operation.file else operation.responder
-        policy = self.policy
-        if policy == "auto":
-            known = operation.fh >= 0 and is_knfsd(self.handles.table.data[operation.fh])
-            policy = "linux" if known else "strict"
+        call, file = operation.call, operation.file
+        server = file.server if file is not None else operation.responder
         key: tuple[object, ...] = (server, client, call.transport, call.version, operation.svid)
-        if policy != "linux":
+        if file is not None and not file.by_address:
             key = (server, client, operation.svid, operation.oh, operation.caller)
         owner = self.owners.get(key)
         if owner is None:
@@ -244,6 +243,7 @@ class Ledger:
         return None
 
     def new_lock(self, operation: Operation, file: File, owner: Owner, how: str, place: Place) -> Lock:
+        """A grant for a request, not yet entered into either ledger."""
         lock = Lock(
             len(self.locks) + 1,
             file,
@@ -370,6 +370,7 @@ class Ledger:
         return None
 
     def end_wait(self, wait: Wait, end: End) -> None:
+        """Nobody waits any more."""
         if wait.ended is None:
             wait.ended = end
             wait.taken(end.reason, Place(end.frame, end.time))

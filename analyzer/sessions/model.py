@@ -158,6 +158,7 @@ class File:
 
     server: int
     fh: int
+    by_address: bool = True  # whether the server tells owners by address and svid alone, as Linux does
     held: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # S
     believed: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # C
     waits: list[Wait] = field(default_factory=list)  # open ones
