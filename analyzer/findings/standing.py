@@ -1,0 +1,74 @@
+"""What stands when the capture stops: questions that several families ask of a lock or a request.
+
+In: `Sessions`. Out: locks still held, the goodbye behind which one stands, whether a call ever arrived.
+
+Never: yields a case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings.rule import SECOND
+from analyzer.sessions.model import Lock, Wait
+from analyzer.sessions.mounts import FAR, Goodbye, Mount
+from analyzer.sessions.operations import Operation
+from analyzer.sessions.world import Sessions
+
+UMNT_WINDOW = 30 * SECOND  # an asynchronous UNLOCK may trail its UMNT by one retry of a Linux client
+
+
+def held_at_end(s: Sessions) -> Iterator[Lock]:
+    """The locks that stand in the server's ledger when the capture stops."""
+    for lock in s.ledger.locks:
+        if lock.server_end is None:
+            yield lock
+
+
+def goodbye_of(s: Sessions, lock: Lock) -> tuple[Mount, Goodbye] | None:
+    """The unmount after which a lock stands, if its client said goodbye and kept silent since."""
+    export = s.handles.export(lock.file.fh)
+    if export is None:
+        return None
+    mount = s.mounts.sessions.get((lock.client, lock.server, export.index))
+    if mount is None or not mount.goodbyes or mount.count > 0:
+        return None
+    last = mount.goodbyes[-1]
+    if last.until != FAR or last.first_after is not None or lock.granted.time > last.call.time:
+        return None
+    if mount.last is not None and mount.last.time > last.call.time + 2 * SECOND:
+        return None
+    return mount, last
+
+
+def unlock_pending(lock: Lock) -> Operation | None:
+    """The UNLOCK of a lock that stands, sent but never answered."""
+    unlock = lock.unlock
+    return unlock if unlock is not None and not unlock.answers and unlock.failure is None else None
+
+
+def is_unacked(s: Sessions, operation: Operation) -> bool:
+    """Whether TCP never acknowledged any copy of a call: it was sent and did not arrive."""
+    return all(
+        call.stream_end >= 0 and s.connections.acked(call.flow, call.side) < call.stream_end
+        for call in operation.calls
+    )
+
+
+def sent_frames(s: Sessions, operation: Operation) -> list[int]:
+    """Frames of an operation and of the TCP retransmissions of its last copy."""
+    call = operation.calls[-1]
+    repeats = s.connections.repeats_of(call.flow, call.side, call.stream_end) if call.stream_end >= 0 else []
+    return operation.frames + [repeat.frame for repeat in repeats]
+
+
+def waiting_behind(lock: Lock) -> list[Wait]:
+    """Open waits that this lock stands in the way of."""
+    return [
+        wait
+        for wait in lock.file.waits
+        if wait.owner is not lock.owner
+        and wait.start <= lock.end
+        and wait.end >= lock.start
+        and (wait.exclusive or lock.exclusive)
+    ]
