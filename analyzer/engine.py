@@ -38,6 +38,7 @@ PLAIN_WHEN_COLD = 8 << 20
 PACKED = 8  # a compressed capture is taken for this many times its size
 
 
+Reading = tuple[Delivery, Batch]
 Tap = Callable[[Bytes, Messages, int, "Engine"], None]
 """Called with memory, messages, their number and the engine, before the block is overwritten."""
 
@@ -108,16 +109,23 @@ class Engine:
     def feed(self, rows: int) -> None:
         """Take in the first `rows` packets of `self.packets`."""
         for delivery in self.front.block(rows):
-            self.take(delivery)
+            self.take(self.read(delivery))
 
     def finish(self) -> None:
         """The capture is over."""
         for delivery in self.front.finish():
-            self.take(delivery)
+            self.take(self.read(delivery))
         self.sessions.finish()
 
-    def take(self, delivery: Delivery) -> None:
-        """Take in what the front stages made of a block, or of a part of one."""
+    def read(self, delivery: Delivery) -> Reading:
+        """The records of a delivery."""
+        for tap in self.taps:
+            tap(self.memory, delivery.messages, delivery.rows, self)
+        return delivery, self.records.decode(self.memory, delivery.messages, delivery.rows)
+
+    def take(self, reading: Reading) -> None:
+        """Take the records of a delivery into the sessions."""
+        delivery, batch = reading
         s = self.sessions
         if not s.last_frame:
             s.start = delivery.start
@@ -125,11 +133,7 @@ class Engine:
         s.last_frame = max(s.last_frame, delivery.last_frame)
         s.hosts.table = delivery.hosts
         s.connections.forget(delivery.forgotten)
-        for tap in self.taps:
-            tap(self.memory, delivery.messages, delivery.rows, self)
-        batch: Batch = self.records.decode(
-            self.memory, delivery.messages, delivery.rows, s.ledger.locked.keys()
-        )
+        s.handles.tell(batch.handles, batch.described)
         for host, name in batch.names:
             s.hosts.name(host, name)
         events = batch.events
@@ -213,9 +217,13 @@ def analyze(
         yield from engine.front.finish()
 
     with _rare_collections():
-        # Compiled kernels leave the GIL to others: the front stages work one block ahead.
-        for delivery in ahead(deliveries()) if compiled else deliveries():
-            engine.take(delivery)
+        readings: Iterator[Reading]
+        if compiled and not taps:  # kernels leave the GIL to others: each stage works ahead of the next
+            readings = ahead(map(engine.read, ahead(deliveries())))
+        else:
+            readings = map(engine.read, deliveries())
+        for reading in readings:
+            engine.take(reading)
         engine.sessions.finish()
     health = engine.health()
     health.dropped_by_capture = sum(info.drops for info in infos)

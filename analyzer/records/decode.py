@@ -14,7 +14,7 @@ Never: judges; knows what a ledger is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,8 @@ class Batch(NamedTuple):
     events: list[Event]
     activity: Activity
     names: list[tuple[int, bytes]]  # host, machine name in its NFS credentials
+    described: list[tuple[int, int, int]]  # handle, fsid, fileid
+    handles: int  # rows of the handle table known by now
 
 
 class Records:
@@ -76,8 +78,8 @@ class Records:
         self._named = np.zeros(64, np.bool_)  # by host
         self.counts: dict[Kind, int] = {}
 
-    def decode(self, memory: Bytes, messages: Messages, count: int, locked: Set[int]) -> Batch:
-        """Decode a block; `locked` are the handles whose writes matter."""
+    def decode(self, memory: Bytes, messages: Messages, count: int) -> Batch:
+        """Decode a block."""
         m = first_rows(messages, count)
         # Columns are views with the stride of a message: those read again and again are copied once.
         m = m._replace(**{name: np.ascontiguousarray(getattr(m, name)) for name in OFTEN})
@@ -91,16 +93,14 @@ class Records:
         found: list[tuple[int, Event]] = []
         chosen = rest[_remarkable(m, rest)]
         found.extend(self._calls(memory, m, chosen[is_call[chosen]]))
-        locked = set(locked) | {
-            event.fh for _, event in found if isinstance(event, Call) and event.program == NLM
-        }
-        locked.discard(-1)
         calls = calls[m.body[calls] >= 0]
-        more, activity = self._nfs.decode(memory, m, calls, replies, locked)
+        more, activity = self._nfs.decode(memory, m, calls, replies)
         found.extend(more)
         found.extend(self._replies(memory, m, chosen[~is_call[chosen]]))
         found.sort(key=_row)
-        return Batch([event for _, event in found], activity, self._machine_names(memory, m, calls))
+        names = self._machine_names(memory, m, calls)
+        described, self.handles.described = self.handles.described, []
+        return Batch([event for _, event in found], activity, names, described, self.handles.count)
 
     def _count(self, m: Messages, usual: Rows, rest: Rows) -> None:
         for procedure, number in enumerate(np.bincount(m.procedure[usual]).tolist()):
@@ -124,6 +124,8 @@ class Records:
             is_callback = kind[0] == NLM and kind[2] in CALLBACKS
             owners = (m.src if is_callback else m.dst)[group].tolist()
             handles = self.handles.intern_many(owners, [values.get("fh", b"") for values in args])
+            if kind[0] == NLM:
+                self.handles.locked[[fh for fh in handles if fh >= 0]] = 1
             who = self._identities(memory, m, group)
             columns = (getattr(m, name)[group].tolist() for name in CALL_COLUMNS)
             rest = zip(group.tolist(), args, faults, who, m.damage[group].tolist(), handles, strict=True)

@@ -5,10 +5,7 @@ handle, new ones appended.
 
 Theory. A handle means nothing without its server, so the key is both. Trailing zeros do not count: NLM 1 and
 3 carry a 28-byte handle padded to 32. The hash table is keyed by 64 bits of hash, the length and the server;
-bytes are not compared again, a collision would join the names of two files and nothing worse. Two handles
-of one file (different exports of one file system) are joined by server, fsid and fileid where the handles
-themselves say that they belong to different exports; equal fileids within one export are different
-generations of an inode, hence different files.
+bytes are not compared again, a collision would join the names of two files and nothing worse.
 
 Never: interprets a handle; forgets one (beyond `LIMIT` new handles are counted and not followed).
 """
@@ -155,11 +152,10 @@ class HandleTable:
         self._slots = new_slots(1024)
         self.data: list[bytes] = []
         self._server: list[int] = []
-        self._attributes: dict[int, tuple[int, int]] = {}
-        self._by_file: dict[tuple[int, int, int], list[int]] = {}
-        self._canonical: dict[int, int] = {}
+        self.described: list[tuple[int, int, int]] = []  # handle, fsid, fileid: new in this batch
         self._recent: dict[tuple[int, bytes], int] = {}
         self.named: NDArray[np.int8] = np.zeros(1024, np.int8)  # whether a name is known
+        self.locked: NDArray[np.int8] = np.zeros(1024, np.int8)  # whether a lock call named it
         self._described: NDArray[np.int8] = np.zeros(1024, np.int8)
 
     @property
@@ -230,9 +226,9 @@ class HandleTable:
             bigger = np.zeros(size, np.int64)
             bigger[: self.count] = getattr(self, name)[: self.count]
             setattr(self, name, bigger)
-        self.named, self._described = (
+        self.named, self.locked, self._described = (
             np.concatenate([flags, np.zeros(size - len(flags), np.int8)])
-            for flags in (self.named, self._described)
+            for flags in (self.named, self.locked, self._described)
         )
         self._slots = new_slots(size)
         self._refill(self._slots, self._k0, self._k1, np.arange(self.count), self.count)
@@ -240,36 +236,12 @@ class HandleTable:
     # -- attributes ---------------------------------------------------------------------------
 
     def describe(self, handle: int, fsid: int, fileid: int) -> None:
-        """fsid and fileid of a handle, from its attributes."""
-        if handle >= 0 and handle not in self._attributes:
-            self._attributes[handle] = (fsid, fileid)
-            self._described[handle] = 1
-            self._by_file.setdefault((self._server[handle], fsid, fileid), []).append(handle)
+        """Attributes of a handle were read: to be told with the batch they came in."""
+        self._described[handle] = 1
+        self.described.append((handle, fsid, fileid))
 
     def undescribed(self, handles: I32) -> NDArray[np.intp]:
         """Indices of the first occurrence of each handle whose attributes are not known."""
         unknown = np.flatnonzero((handles >= 0) & (self._described[handles] == 0))
         _, first = np.unique(handles[unknown], return_index=True)
         return unknown[first]
-
-    def fsid_of(self, handle: int) -> int | None:
-        """The fsid of a handle's attributes, if seen."""
-        known = self._attributes.get(handle)
-        return known[0] if known else None
-
-    def canonical(self, handle: int) -> int:
-        """The handle that stands for the file: the same for all handles of one file."""
-        found = self._canonical.get(handle)
-        if found is None:
-            found = self._canonical[handle] = self._find_canonical(handle)
-        return found
-
-    def _find_canonical(self, handle: int) -> int:
-        known = self._attributes.get(handle)
-        if known is not None:
-            mine = self.data[handle]
-            for other in self._by_file[self._server[handle], *known]:
-                theirs = self.data[other]
-                if other in self._canonical and export_key(mine) != export_key(theirs):
-                    return self._canonical[other]
-        return handle

@@ -12,7 +12,7 @@ Never: keeps more than one row per name and handle.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -100,14 +100,11 @@ class NfsRecords:
         self._first_serial = 0
         self._fh_of_call: I32 = np.empty(0, np.int32)
 
-    def decode(
-        self, memory: Bytes, m: Messages, calls: Rows, replies: Rows, locked: Set[int]
-    ) -> tuple[list[Found], Activity]:
+    def decode(self, memory: Bytes, m: Messages, calls: Rows, replies: Rows) -> tuple[list[Found], Activity]:
         """Events (with their row in the block) and activity of the NFSv3 rows."""
         found: list[Found] = []
         activity, fhs = self._activity(memory, m, calls)
-        if locked:
-            found.extend(self._io(memory, m, calls, fhs, locked))
+        found.extend(self._io(memory, m, calls, fhs))
         good = replies[(m.status[replies] == 0) & (m.call[replies] >= 0) & (m.body[replies] >= 0)]
         procedures = m.procedure[good]
         for procedure in np.unique(procedures).tolist():
@@ -160,11 +157,9 @@ class NfsRecords:
             fhs[~here] = self._handles.intern(memory, starts, stops, m.src[rest])
         return fhs
 
-    def _io(self, memory: Bytes, m: Messages, calls: Rows, fhs: I32, locked: Set[int]) -> Iterator[Found]:
+    def _io(self, memory: Bytes, m: Messages, calls: Rows, fhs: I32) -> Iterator[Found]:
         procedures = m.procedure[calls]
-        writes = np.isin(procedures, (WRITE, SETATTR)) & np.isin(
-            fhs, np.fromiter(locked, np.int64, len(locked))
-        )
+        writes = (fhs >= 0) & (self._handles.locked[fhs] != 0)
         for procedure, kind, wanted in (
             (WRITE, "WRITE", ("offset", "count")),
             (SETATTR, "SETATTR", ("set_size",)),

@@ -5,8 +5,11 @@ a handle and the export it belongs to.
 
 Theory. A handle is opaque, yet two servers are known well enough to read the export from it: knfsd puts
 the fsid behind a 4-byte head (byte 2 says which kind and so how long), Ganesha an export number behind
-0x43. For all others the chain of names up to a mounted root decides, then the fsid of the attributes.
-A path is absolute where the chain reaches a MNT, `.../dir/name` where it does not.
+0x43. For all others the chain of names up to a mounted root decides, then the fsid of the attributes. Two
+handles of one file (different exports of one file system) are joined by server, fsid and fileid where the
+handles themselves say that they belong to different exports; equal fileids within one export are
+different generations of an inode, hence different files. A path is absolute where the chain reaches a
+MNT, `.../dir/name` where it does not.
 
 Never: trusts a chain to end (a hostile capture can name a directory its own child).
 """
@@ -58,13 +61,17 @@ class Handles:
         self.removed: dict[int, tuple[int, int]] = {}
         self.roots: dict[int, str] = {}
         self.exports: list[Export] = []
+        self.known = 0  # handles of the table that were told of; the record stage may be ahead
         self._by_key: dict[tuple[int, object], Export] = {}
+        self._attributes: dict[int, tuple[int, int]] = {}  # fsid, fileid
+        self._by_file: dict[tuple[int, int, int], list[int]] = {}
+        self._canonical: dict[int, int] = {}
         self._export: I32 = np.full(1024, NO_EXPORT, np.int32)
         self._seen = 0
 
     def absorb(self) -> None:
         """Classify the handles that are new in the table."""
-        count = self.table.count
+        count = self.known
         if count > len(self._export):
             bigger = np.full(max(count, 2 * len(self._export)), NO_EXPORT, np.int32)
             bigger[: len(self._export)] = self._export
@@ -74,6 +81,36 @@ class Handles:
             if key is not None:
                 self._export[handle] = self._export_by(self.table.server_of(handle), key).index
         self._seen = count
+
+    def tell(self, known: int, described: Iterable[tuple[int, int, int]]) -> None:
+        """So many handles are known by now, and of some the fsid and fileid."""
+        self.known = known
+        for handle, fsid, fileid in described:
+            if handle not in self._attributes:
+                self._attributes[handle] = (fsid, fileid)
+                key = (self.table.server_of(handle), fsid, fileid)
+                self._by_file.setdefault(key, []).append(handle)
+
+    def fsid_of(self, handle: int) -> int | None:
+        """The fsid of a handle's attributes, if seen."""
+        known = self._attributes.get(handle)
+        return known[0] if known else None
+
+    def canonical(self, handle: int) -> int:
+        """The handle that stands for the file: the same for all handles of one file."""
+        found = self._canonical.get(handle)
+        if found is None:
+            found = self._canonical[handle] = self._find_canonical(handle)
+        return found
+
+    def _find_canonical(self, handle: int) -> int:
+        known = self._attributes.get(handle)
+        if known is not None:
+            mine = export_key(self.table.data[handle])
+            for other in self._by_file[self.table.server_of(handle), *known]:
+                if other in self._canonical and export_key(self.table.data[other]) != mine:
+                    return self._canonical[other]
+        return handle
 
     def _export_by(self, server: int, key: object) -> Export:
         export = self._by_key.get((server, key))
@@ -144,12 +181,12 @@ class Handles:
         return found
 
     def _by_fsid(self, handle: int) -> int:
-        fsid = self.table.fsid_of(handle)
+        fsid = self.fsid_of(handle)
         if fsid is None:
             return NO_EXPORT
         server = self.table.server_of(handle)
         for export in self.exports:
-            if export.server == server and any(self.table.fsid_of(root) == fsid for root in export.roots):
+            if export.server == server and any(self.fsid_of(root) == fsid for root in export.roots):
                 return export.index
         return NO_EXPORT
 

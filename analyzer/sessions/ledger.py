@@ -52,14 +52,13 @@ class Ledger:
         self.deadlocks: list[tuple[Operation, Answer]] = []
         self.waits_of: dict[int, list[Wait]] = {}  # by client: open and lately ended
         self.asked_of: dict[int, deque[Operation]] = {}  # blocking requests by client, the newest
-        self.locked: dict[int, int] = {}  # handles with a lock in either ledger -> owners in both
         self.on_wait: Callable[[Wait], None] = _nothing  # told of every new wait
 
     # -- keys ---------------------------------------------------------------------------------
 
     def file(self, server: int, fh: int) -> File:
         """The file behind a handle. Handles with the same fsid and fileid are one file."""
-        canonical = self.handles.table.canonical(fh)
+        canonical = self.handles.canonical(fh)
         found = self.files.get(canonical)
         if found is None:
             by_address = self.policy == "linux" or (
@@ -136,7 +135,6 @@ class Ledger:
             if wait.owner is owner and wait.start >= operation.start and wait.end <= operation.end:
                 self.end_wait(wait, End("unlock", call.frame, call.time))
         file.pending.append(operation)
-        self._track(file)
         self._freed(file, operation, Place(call.frame, call.time))
 
     def _proof(self, lock: Lock, kind: str, frame: int, time: int) -> None:
@@ -153,13 +151,6 @@ class Ledger:
             ):
                 wait.free_since = place
                 wait.freed_by = operation
-
-    def _track(self, file: File) -> None:
-        size = len(file.held) + len(file.believed)
-        if size:
-            self.locked[file.fh] = size
-        else:
-            self.locked.pop(file.fh, None)
 
     # -- answers ------------------------------------------------------------------------------
 
@@ -274,7 +265,6 @@ class Ledger:
             _assign(file.held, owner, start, end_, lock, "server_end", place)
             if believes:
                 _assign(file.believed, owner, start, end_, lock, "client_end", place)
-        self._track(file)
         for wait in file.waits:
             overlaps = wait.start <= lock.end and wait.end >= lock.start
             if wait.owner is not owner and overlaps and (wait.exclusive or lock.exclusive):
@@ -421,7 +411,6 @@ class Ledger:
                 lock.server_end = None
         if not file.held.get(owner, True):
             del file.held[owner]
-        self._track(file)
 
     def _test_answered(self, operation: Operation, answer: Answer) -> None:
         file, owner = operation.file, operation.owner
@@ -436,7 +425,6 @@ class Ledger:
             for wait in file.waits:
                 if wait.owner is not owner and wait.free_since is not None and wait.tested is None:
                     wait.tested = operation
-            self._track(file)
 
     # -- what frees locks without an UNLOCK ----------------------------------------------------
 
@@ -460,7 +448,6 @@ class Ledger:
             if client_too:
                 for wait in [w for w in file.waits if w.client == client]:
                     self.end_wait(wait, End("reboot", end.frame, end.time))
-            self._track(file)
             self._freed(file, None, Place(end.frame, end.time))
         return freed
 
@@ -474,7 +461,6 @@ class Ledger:
                     lost.append(lock)
             for wait in list(file.waits):
                 self.end_wait(wait, End("server-restart", end.frame, end.time))
-            self._track(file)
         return lost
 
     def _files_of(self, server: int) -> list[File]:
@@ -486,7 +472,7 @@ class Ledger:
 
     def touched(self, io: Io) -> None:
         """A client wrote to a locked file: does it act as the holder of a lock it lost?"""
-        canonical = self.handles.table.canonical(io.fh)
+        canonical = self.handles.canonical(io.fh)
         file = self.files.get(canonical)
         if file is None:
             return

@@ -125,38 +125,8 @@ def test_the_first_description_of_each_handle_is_asked_for_once(table: HandleTab
     asked = np.array([rows[1], -1, rows[0], rows[1], rows[2]], np.int32)
     assert sorted(table.undescribed(asked).tolist()) == [0, 2, 4]
     table.describe(int(rows[1]), 9, 90)
-    table.describe(int(rows[1]), 8, 80)
-    table.describe(-1, 1, 1)
     assert sorted(table.undescribed(asked).tolist()) == [2, 4]
-    assert table.fsid_of(int(rows[1])) == 9
-    assert table.fsid_of(int(rows[0])) is None
-
-
-def test_handles_of_one_file_in_two_exports_are_one(table: HandleTable) -> None:
-    one, two = bytes((1, 0, 1, 0)) + b"fsA1file", bytes((1, 0, 1, 0)) + b"fsB2file"
-    a, b = intern(table, (1, one), (1, two))
-    for row in (a, b):
-        table.describe(row, 5, 50)
-    assert table.canonical(a) == a
-    assert table.canonical(b) == a
-
-
-@pytest.mark.parametrize(
-    ("server", "fsid", "fileid", "data"),
-    [
-        pytest.param(2, 5, 50, b"\1\0\1\0fsB2file", id="another server"),
-        pytest.param(1, 6, 50, b"\1\0\1\0fsB2file", id="another file system"),
-        pytest.param(1, 5, 51, b"\1\0\1\0fsB2file", id="another file"),
-        pytest.param(1, 5, 50, b"\1\0\1\0fsA1next", id="another generation"),
-    ],
-)
-def test_other_files_are_not_joined(
-    table: HandleTable, server: int, fsid: int, fileid: int, data: bytes
-) -> None:
-    a, b = intern(table, (1, b"\1\0\1\0fsA1file"), (server, data))
-    table.describe(a, 5, 50)
-    table.describe(b, fsid, fileid)
-    assert (table.canonical(a), table.canonical(b)) == (a, b)
+    assert table.described == [(1, 9, 90)]
 
 
 @pytest.mark.parametrize(

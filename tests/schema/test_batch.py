@@ -68,6 +68,7 @@ def test_the_kernel_is_compiled_once() -> None:
             decoder.decode(memory, starts, starts + size, starts[::2].repeat(2)[:3])
             decoder.decode(memory[1:], starts[:1], starts[:1])
 
+
 @MODES
 def test_no_messages(compiled: bool) -> None:
     for declared in (EVERYTHING, WORD, Struct()):

@@ -27,7 +27,9 @@ def handles() -> Handles:
 
 
 def fh(handles: Handles, data: bytes, server: int = SERVER) -> int:
-    return handles.table.intern_one(server, data)
+    row = handles.table.intern_one(server, data)
+    handles.tell(handles.table.count, ())
+    return row
 
 
 # -- paths ----------------------------------------------------------------------------------------
@@ -155,9 +157,7 @@ def test_handles_nobody_knows_find_their_export_by_name(handles: Handles) -> Non
 
 def test_handles_nobody_knows_find_their_export_by_fsid(handles: Handles) -> None:
     root, file, far = (fh(handles, data) for data in (b"\xeeroot", b"\xeefile", b"\xeefar"))
-    handles.table.describe(root, 77, 2)
-    handles.table.describe(file, 77, 30)
-    handles.table.describe(far, 78, 30)
+    handles.tell(handles.table.count, [(root, 77, 2), (file, 77, 30), (far, 78, 30)])
     export = handles.mounted(root, b"/srv")
     assert handles.export(file) is export
     assert handles.export(far) is None
@@ -237,3 +237,29 @@ def test_a_name_given_again_after_remove_names_the_new_file(everywhere: Lab) -> 
     s = View(lab).s
     by_handle = {s.handles.table.data[file.fh]: s.handles.path(file.fh) for file in s.ledger.files.values()}
     assert by_handle[fresh.handle] == "/srv/db"
+
+
+def test_handles_of_one_file_in_two_exports_are_one(handles: Handles) -> None:
+    one, two = bytes((1, 0, 1, 0)) + b"fsA1file", bytes((1, 0, 1, 0)) + b"fsB2file"
+    a, b = fh(handles, one), fh(handles, two)
+    handles.tell(handles.table.count, [(a, 5, 50), (b, 5, 50), (a, 6, 60)])
+    assert handles.fsid_of(a) == 5, "what was said first counts"
+    assert handles.canonical(a) == a
+    assert handles.canonical(b) == a
+
+
+@pytest.mark.parametrize(
+    ("server", "fsid", "fileid", "data"),
+    [
+        pytest.param(2, 5, 50, b"\1\0\1\0fsB2file", id="another server"),
+        pytest.param(1, 6, 50, b"\1\0\1\0fsB2file", id="another file system"),
+        pytest.param(1, 5, 51, b"\1\0\1\0fsB2file", id="another file"),
+        pytest.param(1, 5, 50, b"\1\0\1\0fsA1next", id="another generation"),
+    ],
+)
+def test_other_files_are_not_joined(
+    handles: Handles, server: int, fsid: int, fileid: int, data: bytes
+) -> None:
+    a, b = fh(handles, b"\1\0\1\0fsA1file", 1), fh(handles, data, server)
+    handles.tell(handles.table.count, [(a, 5, 50), (b, fsid, fileid)])
+    assert (handles.canonical(a), handles.canonical(b)) == (a, b)
