@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from analyzer.faults import Fault
-from analyzer.kernels import compiled as compiled_kernel
-from analyzer.schema.batch import Decoder, follow, hyper, is_padded, signed_word, views, word
+from analyzer.schema.batch import Decoder, hyper, is_padded, signed_word, views, word
 from analyzer.schema.plan import MOST_COLUMNS
 from analyzer.schema.xdr import MOST_ENTRIES, U32, Field, List, Rest, Struct, Text
 from tests.agreement import assert_agree, laid_out, run
