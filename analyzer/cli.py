@@ -13,6 +13,7 @@ Never: shows a traceback for what a user or a capture did.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shutil
 import sys
@@ -40,6 +41,19 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise AnalyzerError(f"{message} (see {self.prog} --help)")
+
+
+def run() -> NoReturn:
+    """The command itself: `main`, and out without taking the heap apart.
+
+    Freeing what an analysis made, object by object, took a tenth of the run.
+    """
+    gc.freeze()  # what is imported so far is never garbage
+    status = main()
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

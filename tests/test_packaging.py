@@ -51,7 +51,7 @@ def test_runs_as_a_module() -> None:
 
 
 def test_the_command_is_the_module() -> None:
-    assert PROJECT["scripts"] == {"lockscope": "analyzer.cli:main"}
+    assert PROJECT["scripts"] == {"lockscope": "analyzer.cli:run"}
 
 
 def test_the_tested_versions_meet_the_requirements() -> None:
