@@ -265,7 +265,7 @@ def take_call(memory: Any, calls: Any, slots: Any, caller: Any, m: Any, block: A
     calls[new, CALLER] = caller
     calls[new, CALL_XID] = xid
     calls[new, HOSTS] = int(m[SRC]) << 32 | int(m[DST])
-    calls[new, WANTED] = int(m[PROGRAM]) << 32 | xid
+    calls[new, WANTED] = (int(m[PROGRAM]) & 0x7FFFFFFF) << 32 | xid  # fits; `is_same` looks at all of it
     if row < 0:
         put(slots[0], calls[:, CALLER], calls[:, CALL_XID], new)
         hosts, wanted = int(calls[new, HOSTS]), int(calls[new, WANTED])

@@ -67,6 +67,18 @@ def test_unanswered_calls_are_counted_once() -> None:
     assert result.assembler.retransmissions == 2
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_largest_numbers_there_are(compiled: bool) -> None:
+    top = 2**32 - 1
+    script = Script()
+    flow = script.connect()
+    for step in (A, DONE, call(top, top, top, top), call(top, top, top, top), reply(top)):
+        script.send(flow, int.from_bytes(step[4:8], "big"), record(step))
+    rows = run(script, compiled).rows
+    assert [(row["program"], row["version"], row["procedure"]) for row in rows[2:]] == [(top, top, top)] * 3
+    assert [(row["call"], row["retransmit_of"]) for row in rows[2:]] == [(1, -1), (2, 1), (1, -1)]
+
+
 def test_an_orphan() -> None:
     row = over_tcp(A, reply(9, b"late")).rows[1]
     assert (row["call"], row["program"], row["call_frame"], row["call_time"]) == (-1, -1, -1, -1)
