@@ -19,6 +19,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from analyzer import __version__
@@ -109,6 +110,7 @@ def parser() -> argparse.ArgumentParser:
     _add_locks(verbs)
     _add_mounts(verbs)
     _add_export(verbs)
+    _add_evidence(verbs)
     _add_explain(verbs)
     return top
 
@@ -192,6 +194,22 @@ def _add_export(verbs: Any) -> None:
     verb.add_argument("--format", choices=FORMATS, help="whatever FILE is called (default for -: csv)")
 
 
+def _add_evidence(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "evidence",
+        _evidence,
+        "Write a small pcapng of just the frames of a finding, with a comment on each.",
+    )
+    _captures(verb)
+    which = verb.add_mutually_exclusive_group(required=True)
+    which.add_argument("--finding", metavar="ID", help="of this finding (analyze has the ids)")
+    which.add_argument("--code", metavar="CODE", help="of all findings of this code")
+    verb.add_argument(
+        "--output", metavar="FILE", help="write there (default: ID.pcapng or CODE.pcapng, here)"
+    )
+
+
 def _add_explain(verbs: Any) -> None:
     verb = _verb(verbs, "explain", _explain, "Say what a finding means, why it matters and what to do.")
     verb.add_argument("code", metavar="CODE", nargs="?", help="code of a finding (default: list them all)")
@@ -262,6 +280,28 @@ def _export(args: argparse.Namespace) -> int:
         late = export(lambda taps: _analysis(args.captures, taps=taps), args.table, style, stream, filters)
     if late:
         sys.stderr.write(f"lockscope: {late} replies came too late to be put beside their calls\n")
+    return DONE
+
+
+def _evidence(args: argparse.Namespace) -> int:
+    from analyzer.render.clean import clean
+    from analyzer.render.evidence import chosen, frames_of, write_evidence
+    from analyzer.render.output import binary_output
+    from analyzer.render.reread import refuse_read_once
+
+    refuse_read_once(args.captures)
+    filters = _filters(args)
+    _codes([args.code or ""])
+    output = args.output or f"{Path(args.finding or args.code).name}.pcapng"
+    with binary_output(output) as stream:
+        view = _view(args, filters)
+        found = chosen(view, args.finding, args.code)
+        if Path(output).exists() and any(Path(output).samefile(info.path) for info in view.analysis.captures):
+            raise AnalyzerError(f"{output}: is a capture that is read; give another name with --output")
+        frames = frames_of(view, found)
+        write_evidence(stream, frames, found)
+    if output != "-":
+        _print([f"{clean(output)}: {len(frames)} frames"])
     return DONE
 
 

@@ -16,11 +16,20 @@ import hashlib
 from collections.abc import Collection
 from dataclasses import replace
 
-from analyzer.findings import callbacks, leaks, performance, recovery, security, unmount, visibility
+from analyzer.findings import (
+    callbacks,
+    leaks,
+    leaks_races,
+    performance,
+    recovery,
+    security,
+    unmount,
+    visibility,
+)
 from analyzer.findings.rule import INFO, POSSIBLE, Case, Confidence, Finding, Rule, Severity
 from analyzer.sessions.world import Sessions
 
-MODULES = (leaks, callbacks, unmount, recovery, security, performance, visibility)
+MODULES = (leaks, leaks_races, callbacks, unmount, recovery, security, performance, visibility)
 RULES: dict[str, Rule] = {
     rule.code: rule for module in MODULES for rule in vars(module).values() if isinstance(rule, Rule)
 }

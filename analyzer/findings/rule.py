@@ -104,7 +104,8 @@ def rule(code: str, severity: Severity) -> Callable[[Callable[[Sessions], Iterat
         missing = [name for name in SECTIONS if name not in sections]
         if missing:
             raise TypeError(f"rule {code} has no section {', '.join(missing)}")
-        return Rule(code, check.__module__.rsplit(".", 1)[1], severity, check, title, sections)
+        family = check.__module__.rsplit(".", 1)[1].split("_")[0]  # leaks, leaks_races: one family
+        return Rule(code, family, severity, check, title, sections)
 
     return made
 
