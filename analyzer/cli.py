@@ -123,12 +123,13 @@ def _verb(
     return verb
 
 
-def _captures(verb: argparse.ArgumentParser) -> None:
+def _captures(verb: argparse.ArgumentParser, once: str = " - for standard input;") -> None:
+    """Captures and filters; `once` is empty for a verb that reads a capture twice."""
     verb.add_argument(
         "captures",
         metavar="CAPTURE",
         nargs="+",
-        help="a pcap or pcapng file, plain or packed with gzip or zstd; - for standard input; a directory",
+        help=f"a pcap or pcapng file, plain or packed with gzip or zstd;{once} a directory",
     )
     group = verb.add_argument_group(
         "filters (of what is shown; frame numbers stay those of the whole capture)"
@@ -201,7 +202,7 @@ def _add_evidence(verbs: Any) -> None:
         _evidence,
         "Write a small pcapng of just the frames of a finding, with a comment on each.",
     )
-    _captures(verb)
+    _captures(verb, once="")
     which = verb.add_mutually_exclusive_group(required=True)
     which.add_argument("--finding", metavar="ID", help="of this finding (analyze has the ids)")
     which.add_argument("--code", metavar="CODE", help="of all findings of this code")

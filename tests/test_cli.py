@@ -50,7 +50,9 @@ def test_version() -> None:
     assert run("--version") == (0, f"lockscope {__version__}\n", "")
 
 
-@pytest.mark.parametrize("verb", [(), ("analyze",), ("locks",), ("mounts",), ("export",), ("explain",)])
+@pytest.mark.parametrize(
+    "verb", [(), ("analyze",), ("locks",), ("mounts",), ("export",), ("evidence",), ("explain",)]
+)
 def test_help(verb: tuple[str, ...]) -> None:
     status, out, err = run(*verb, "--help")
     assert (status, err) == (0, "")
@@ -78,6 +80,13 @@ def test_help(verb: tuple[str, ...]) -> None:
         (("export", LEAK, "--table", "calls"), "--output"),
         (("export", LEAK, "--table", "tables", "--output", "x.csv"), "reboots"),
         (("export", LEAK, "--table", "calls", "--output", "x.xls"), ".parquet"),
+        (("evidence", LEAK), "--finding"),
+        (("evidence", LEAK, "--finding", "a", "--code", "b"), "--code"),
+        (("evidence", LEAK, "--finding", "a", "--output", "/dev/null"), "analyze"),
+        (("evidence", LEAK, "--code", "no-such-code", "--output", "/dev/null"), "lock-held-after-umnt"),
+        (("evidence", LEAK, "--code", "deadlock", "--output", "/dev/null"), "analyze"),
+        (("evidence", LEAK, "--code", "", "--output", "/dev/null"), "analyze"),
+        (("evidence", "-", "--code", "deadlock", "--output", "/dev/null"), "save the capture first"),
         (("explain", "no-such-code"), "lock-held-after-umnt"),
     ],
 )
