@@ -1,0 +1,362 @@
+"""Locks that were leaked by a reboot, a race or a mistaken identity, proven by a later refusal.
+
+In: the ledgers, notices, refusals. Out: cases of locks that the server keeps and their owner has forgotten.
+
+Theory. See `refusals`: each of these faults is silent when it happens. It shows when somebody else is
+refused and nothing but the forgotten lock explains it.
+
+Never: reports the race without its effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings.rebirths import rebirths
+from analyzer.findings.refusals import Refusal, Refusals, because_of, frames
+from analyzer.findings.rule import (
+    DEFINITE,
+    HIGH,
+    MEDIUM,
+    POSSIBLE,
+    PROBABLE,
+    SECOND,
+    Case,
+    file_name,
+    of_lock,
+    of_operation,
+    of_wait,
+    rule,
+)
+from analyzer.sessions import operations as op
+from analyzer.sessions.model import Lock, Offer, Place
+from analyzer.sessions.operations import Operation
+from analyzer.sessions.world import Sessions
+
+FREEING = 5 * SECOND  # a server frees the locks of a rebooted client behind its answer to the notice
+CROSSING = SECOND  # a callback and a CANCEL that are further apart knew of each other
+GIVE_BACK = 10 * SECOND  # in which a client whose CANCEL came too late unlocks
+ERRORS = (op.DENIED_NOLOCKS, op.ROFS, op.STALE_FH, op.FBIG, op.FAILED)
+
+
+@rule("lock-survived-client-reboot", HIGH)
+def lock_survived_client_reboot(s: Sessions) -> Iterator[Case]:
+    """A client restarted, and the server still honours its old locks.
+
+    ## What it is
+    A client whose reboot was announced and taken note of, or which began to count anew and mounted again
+    without having unmounted; later a request of another owner is refused where only a lock of the
+    client's former life stands in the way.
+
+    ## Why it matters
+    Nobody is left who could release the lock: whoever wants the file waits for ever.
+
+    ## What to do
+    Make the name that the client gives itself (`uname -n`) the one that name service returns for its
+    address, fully qualified, forward and reverse alike; see that sm-notify runs at boot. Free the lock with
+    `sm-notify -f` on the client, or on the server with `echo PATH > /proc/fs/nfsd/unlock_filesystem`.
+
+    ## Evidence
+    The lock of the former life, the notice or the signs of the restart, the refusals since.
+
+    ## When it is a false alarm
+    A process on the server itself that holds the file; several hosts behind one address.
+    """
+    refusals = Refusals(s)
+    for notice in s.reboots.notices:
+        if notice.role != "client" or notice.answer is None:
+            continue
+        for lock in notice.freed:
+            extent = (lock.start, lock.end)
+            refused = refusals.after(lock.file, lock.owner, extent, notice.answer.time)
+            if refused and lock.exclusive:  # beside a shared one there may be others, older than the capture
+                case = _survivor(s, lock, refused, f"its reboot was announced in frame {notice.place.frame}")
+                case.frames = [*case.frames, notice.place.frame, notice.answer.frame]
+                case.cause = notice
+                yield case
+    births = {(birth.client, birth.server): birth for birth in rebirths(s)}
+    for lock in s.ledger.locks:
+        birth = births.get((lock.client, lock.server)) if lock.denials else None
+        if birth is None or lock.number > birth.before.number:
+            continue
+        refused = because_of(lock, birth.after.granted.time + FREEING)
+        if refused:
+            case = _survivor(s, lock, refused, birth.signs)
+            case.frames = [*case.frames, *birth.frames]
+            case.confidence = PROBABLE
+            yield case
+
+
+def _survivor(s: Sessions, lock: Lock, refused: list[Refusal], how: str) -> Case:
+    other, answer = refused[0][0].requester, refused[-1][1]
+    return Case(
+        f"{s.hosts.address(lock.client)} restarted ({how}), yet {s.hosts.address(other)} was refused "
+        f"{file_name(s, lock.file)} because of a lock of its former life (frame {lock.granted.frame})",
+        [*lock.frames, *frames(refused)],
+        lock.granted,
+        Place(answer.frame, answer.time),
+        demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
+        subject=lock,
+        **of_lock(s, lock),
+    )
+
+
+@rule("lock-orphaned-by-duplicate", HIGH)
+def lock_orphaned_by_duplicate(s: Sessions) -> Iterator[Case]:
+    """A resent LOCK took effect after its sender had given it up: nobody knows that the lock is held.
+
+    ## What it is
+    A LOCK that was sent twice. One copy was answered with an error and the other was granted, or a copy was
+    executed after the UNLOCK; later a request of another owner is refused where nothing but that
+    copy explains it.
+
+    ## Why it matters
+    The owner has forgotten the lock, the server has not: it stays until the server restarts.
+
+    ## What to do
+    Free the lock on the server: `echo PATH > /proc/fs/nfsd/unlock_filesystem`; or copy the file and rename
+    the copy over it.
+
+    Then find out why the lock service took so long that the client asked again, and update the server.
+
+    ## Evidence
+    Every copy of the LOCK and every answer, the refusals since.
+
+    ## When it is a false alarm
+    A reply that the capture did not see; a process on the server itself that holds the file.
+    """
+    for lock in s.ledger.locks:
+        request = lock.request
+        if len(request.calls) < 2 or len(request.answers) < 2:
+            continue
+        failed = request.answers[0].status in ERRORS
+        late = lock.how == "duplicate" and not _unlocked_again(lock)
+        refused = because_of(lock, lock.granted.time) if failed or late else []
+        if not refused or (lock.server_end is not None and lock.server_end.reason == "unlock"):
+            continue
+        first = request.answers[0]
+        how = f"answered with status {first.status}" if failed else "granted and unlocked"
+        copy = next(answer for answer in request.answers[1:] if answer.status == op.GRANTED)
+        yield _orphan(s, request, refused, f"was {how}, and a copy of it granted in frame {copy.frame}")
+    refusals = Refusals(s)
+    for request in {id(operation): operation for operation, _ in s.slow}.values():
+        errors = request.kind == "LOCK" and all(answer.status in ERRORS for answer in request.answers)
+        if not errors or len(request.calls) <= len(request.answers) or request.file is None:
+            continue
+        assert request.owner is not None
+        extent = (request.start, request.end)
+        if any(serial > request.order for serial, *_ in request.file.unlocks.get(request.owner, ())):
+            continue
+        refused = refusals.after(request.file, request.owner, extent, request.calls[-1].time)
+        if refused:
+            case = _orphan(s, request, refused, "failed, and a copy of it was never answered")
+            case.confidence = POSSIBLE
+            yield case
+
+
+def _unlocked_again(lock: Lock) -> bool:
+    """Whether a copy of the UNLOCK followed the copy of the LOCK."""
+    copy = max(answer.call.serial for answer in lock.request.answers)
+    return any(
+        call.serial > copy
+        for _, start, end, unlock in lock.file.unlocks.get(lock.owner, ())
+        if start <= lock.start and end >= lock.end
+        for call in unlock.calls
+    )
+
+
+def _orphan(s: Sessions, request: Operation, refused: list[Refusal], how: str) -> Case:
+    answer = refused[-1][1]
+    return Case(
+        f"a LOCK of {s.hosts.address(request.requester)} on {file_name(s, request.file)}, sent "
+        f"{len(request.calls)} times, {how}; since then {s.hosts.address(refused[0][0].requester)} is "
+        f"refused",
+        [*request.frames, *frames(refused)],
+        Place(request.call.frame, request.call.time),
+        Place(answer.frame, answer.time),
+        demote=0 if s.whole(request.call.flow, request.call.time, answer.time) else 1,
+        subject=request,
+        **of_operation(s, request),
+    )
+
+
+@rule("lock-leaked-by-cancel-race", HIGH)
+def lock_leaked_by_cancel_race(s: Sessions) -> Iterator[Case]:
+    """A waiter gave up just as the server gave it the lock.
+
+    ## What it is
+    A GRANTED callback and the CANCEL of the same request crossed; the CANCEL came too late (DENIED), or
+    the callback was accepted all the same; no UNLOCK of that owner followed within ten seconds, and a
+    request of another owner was refused because of the lock.
+
+    ## Why it matters
+    The program that waited has gone, and the lock stays.
+
+    ## What to do
+    Free the lock on the server: `echo PATH > /proc/fs/nfsd/unlock_filesystem`. Avoid timeouts and `alarm()`
+    around blocking locks; run newer kernels on the clients.
+
+    ## Evidence
+    The callback with its answer and the CANCEL with its own, the refusals since.
+
+    ## When it is a false alarm
+    A client that takes DENIED for its CANCEL to mean that it has the lock, and works under it.
+    """
+    offers: dict[int, list[Offer]] = {}
+    for offer in s.ledger.offers:
+        if offer.wait is not None and offer.wait.cancel is not None and offer.verdict in ("match", "late"):
+            offers.setdefault(id(offer.wait), []).append(offer)
+    refusals = Refusals(s)
+    for crossing in offers.values():
+        case = _crossed(s, refusals, crossing[0])
+        if case is not None:
+            yield case
+
+
+def _crossed(s: Sessions, refusals: Refusals, offer: Offer) -> Case | None:
+    wait = offer.wait
+    assert wait is not None
+    cancel, granted = wait.cancel, offer.operation
+    assert cancel is not None
+    heard = min(answer.time for answer in granted.answers) if granted.answers else granted.call.time
+    if cancel.call.time > heard + CROSSING or granted.call.time > cancel.call.time + CROSSING:
+        return None
+    if cancel.status != op.DENIED and not (cancel.status == op.GRANTED and offer.accepted is not None):
+        return None
+    since = min(cancel.order, granted.order)
+    if any(serial > since for serial, *_ in wait.file.unlocks.get(wait.owner, ())):
+        return None
+    held = wait.file.held.get(wait.owner)
+    if held is not None and any(lock.request.order > since for _, _, lock in held):
+        return None  # it asked again, and has it
+    after = max(cancel.call.time, granted.call.time) + GIVE_BACK
+    extent = (wait.start, wait.end)
+    refused = refusals.after(wait.file, wait.owner, extent, after)
+    if wait.lock is not None:
+        refused = because_of(wait.lock, after) or refused
+    if not refused:
+        return None
+    answer = refused[-1][1]
+    return Case(
+        f"{s.hosts.address(wait.client)} gave up waiting for {file_name(s, wait.file)} (CANCEL in frame "
+        f"{cancel.call.frame}) just as it was granted (frame {granted.call.frame}), and did not unlock; "
+        f"{s.hosts.address(refused[0][0].requester)} is refused since",
+        [*wait.request.frames, *cancel.frames, *granted.frames, *frames(refused)],
+        Place(granted.call.frame, min(granted.call.time, cancel.call.time)),
+        Place(answer.frame, answer.time),
+        confidence=PROBABLE if offer.accepted is not None else DEFINITE,
+        demote=0 if s.whole(cancel.call.flow, cancel.call.time, answer.time) else 1,
+        subject=wait.lock,
+        **of_wait(s, wait),
+    )
+
+
+@rule("unlock-owner-mismatch", HIGH)
+def unlock_owner_mismatch(s: Sessions) -> Iterator[Case]:
+    """A lock was released under another identity than it was taken under: nothing was freed.
+
+    ## What it is
+    An UNLOCK of the holder's host and process for the whole range, answered GRANTED, that differs from the
+    LOCK in transport, version of NLM or, where the server compares names, in the owner's name; later a
+    request of another owner is refused because of the lock.
+
+    ## Why it matters
+    The client believes the file is free, the server keeps the lock.
+
+    ## What to do
+    Mount with one `proto=` and by one address of the server; do not rename a host that holds locks. Free the
+    lock on the server: `echo PATH > /proc/fs/nfsd/unlock_filesystem`.
+
+    ## Evidence
+    The LOCK, the UNLOCK that missed it, the refusals since.
+
+    ## When it is a false alarm
+    Two mounts of one export over different transports, each with programs of its own.
+    """
+    for lock in s.ledger.locks:
+        if lock.server_end is not None or not lock.denials:
+            continue
+        for owner, unlocks in lock.file.unlocks.items():
+            if owner is lock.owner or (owner.client, owner.svid) != (lock.client, lock.owner.svid):
+                continue
+            for _, start, end, unlock in unlocks:
+                if unlock.call.time < lock.granted.time or unlock.removed or unlock.status != op.GRANTED:
+                    continue
+                if start > lock.start or end < lock.end:
+                    continue
+                refused = because_of(lock, unlock.answers[0].time)
+                if refused:
+                    yield _missed(s, lock, unlock, refused)
+
+
+def _missed(s: Sessions, lock: Lock, unlock: Operation, refused: list[Refusal]) -> Case:
+    took, gave = lock.request.call, unlock.call
+    different = [
+        name
+        for name, same in (
+            ("transport", took.transport == gave.transport),
+            ("version of NLM", took.version == gave.version),
+            ("owner", lock.request.oh == unlock.oh),
+            ("name", lock.request.caller == unlock.caller),
+        )
+        if not same
+    ]
+    return Case(
+        f"the UNLOCK of {file_name(s, lock.file)} by {s.hosts.address(lock.client)} (frame {gave.frame}) "
+        f"differs from its LOCK in {' and '.join(different) or 'identity'}: it freed nothing, and "
+        f"{s.hosts.address(refused[0][0].requester)} is refused since",
+        [*lock.frames, *unlock.frames, *frames(refused)],
+        Place(gave.frame, gave.time),
+        Place(refused[-1][1].frame, refused[-1][1].time),
+        subject=lock,
+        **of_lock(s, lock),
+    )
+
+
+@rule("residual-range-after-unlock", MEDIUM)
+def residual_range_after_unlock(s: Sessions) -> Iterator[Case]:
+    """A part of a lock was released, and the server still refuses it to others.
+
+    ## What it is
+    An UNLOCK, answered GRANTED, of a range that differs from that of the LOCK; seconds later a request
+    of another owner within the bytes released is refused, and nobody else was given them.
+
+    ## Why it matters
+    Part of the file stays locked after what was a release.
+
+    ## What to do
+    Update the server: it frees only what matches a lock exactly. Until then let the program unlock the
+    ranges it has locked.
+
+    ## Evidence
+    The LOCK, the UNLOCK, the refusals since.
+
+    ## When it is a false alarm
+    A process on the server itself that holds the file.
+    """
+    refusals = Refusals(s)
+    for file in [file for file in s.ledger.files.values() if file.unexplained]:
+        for owner, unlocks in file.unlocks.items():
+            for _, start, end, unlock in unlocks:
+                for low, high, lock in unlock.removed:
+                    if unlock.status != op.GRANTED or not lock.exclusive:
+                        continue
+                    if (start, end) == (lock.start, lock.end):
+                        continue
+                    refused = refusals.after(file, owner, (low, high), unlock.call.time)
+                    if refused:
+                        yield _residue(s, lock, unlock, refused)
+
+
+def _residue(s: Sessions, lock: Lock, unlock: Operation, refused: list[Refusal]) -> Case:
+    return Case(
+        f"{s.hosts.address(lock.client)} released bytes of {file_name(s, lock.file)} in frame "
+        f"{unlock.call.frame}, yet {s.hosts.address(lock.server)} refuses them to "
+        f"{s.hosts.address(refused[0][0].requester)} with no other holder",
+        [*lock.frames, *unlock.frames, *frames(refused)],
+        Place(unlock.call.frame, unlock.call.time),
+        Place(refused[-1][1].frame, refused[-1][1].time),
+        confidence=PROBABLE,
+        subject=lock,
+        **of_lock(s, lock),
+    )

@@ -1,0 +1,360 @@
+"""Forgotten locks: each rule fires where a refusal proves the leak, and spares its innocent twin."""
+
+from typing import Any
+
+import pytest
+
+from analyzer.findings.rule import DEFINITE, HIGH, MEDIUM, POSSIBLE, PROBABLE
+from tests.findings.lab import Lab
+from tests.world import File, Request
+
+RACES = (
+    "lock-survived-client-reboot",
+    "lock-orphaned-by-duplicate",
+    "lock-leaked-by-cancel-race",
+    "unlock-owner-mismatch",
+    "residual-range-after-unlock",
+)
+
+# -- lock-survived-client-reboot ------------------------------------------------------------------
+
+
+def rebooted(lab: Lab) -> tuple[File, Request]:
+    """Alice locks, reboots, and says so."""
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5)
+    lab.world.wait(5)
+    lab.alice.boot()
+    lab.alice.notify(lab.server)
+    return db, lock
+
+
+def test_lock_survived_client_reboot__fires_when_the_notice_freed_nothing(lab: Lab) -> None:
+    db, lock = rebooted(lab)
+    lab.world.wait(8)
+    denied = lab.bob.lock(db, 2, 10, 5, reply="DENIED")
+    lab.later(1)
+    lab.fires(
+        "lock-survived-client-reboot",
+        lock,
+        denied,
+        client=lab.alice,
+        server=lab.server,
+        path="/srv/db",
+        severity=HIGH,
+        confidence=DEFINITE,
+    )
+
+
+def test_lock_survived_client_reboot__fires_when_the_client_only_counts_anew(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5, 0, 100)
+    for svid in (6, 7, 8):
+        lab.alice.lock(db, svid, 1000 * svid, 5)
+        lab.alice.unlock(db, svid, 1000 * svid, 5)
+    lab.world.wait(30)
+    lab.alice.boot()
+    lab.mounted(lab.alice)
+    lab.alice.lock(db, 0, 9999, 1)
+    lab.world.wait(10)
+    denied = lab.bob.lock(db, 2, 0, 5, reply="DENIED")
+    lab.fires("lock-survived-client-reboot", lock, denied, client=lab.alice, confidence=PROBABLE)
+
+
+def test_lock_survived_client_reboot__silent_while_the_server_still_frees(lab: Lab) -> None:
+    db, _ = rebooted(lab)
+    lab.world.wait(2)
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.world.wait(6)
+    lab.bob.lock(db, 2)
+    lab.silent(*RACES)
+
+
+def test_lock_survived_client_reboot__silent_when_the_new_life_has_the_lock(lab: Lab) -> None:
+    db, _ = rebooted(lab)
+    lab.mounted(lab.alice)
+    lab.alice.lock(db, 0)
+    lab.world.wait(8)
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_lock_survived_client_reboot__silent_when_another_waiter_may_have_it(linux: Lab) -> None:
+    db = linux.mounted(linux.alice, linux.bob, linux.carol)
+    linux.alice.lock(db, 5)
+    linux.carol.wait_for(db, 3)
+    linux.alice.boot()
+    linux.alice.notify(linux.server)
+    linux.world.wait(20)
+    linux.bob.lock(db, 2, reply="DENIED")
+    linux.silent(*RACES)
+
+
+def test_lock_survived_client_reboot__silent_beside_shared_locks_older_than_the_capture(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 5, exclusive=False)
+    lab.alice.boot()
+    lab.alice.notify(lab.server)
+    lab.world.wait(10)
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_lock_survived_client_reboot__silent_when_the_client_left_and_came_back(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 5, 0, 100)
+    for svid in (6, 7, 8):
+        lab.alice.lock(db, svid, 1000 * svid, 5)
+        lab.alice.unlock(db, svid, 1000 * svid, 5)
+    lab.alice.umount(lab.export)  # its lock module is unloaded, and counts anew
+    lab.world.wait(5)
+    lab.alice.boot()
+    lab.mounted(lab.alice)
+    lab.alice.lock(db, 0, 9999, 1)
+    lab.world.wait(10)
+    lab.bob.lock(db, 2, 0, 5, reply="DENIED")
+    lab.silent(*RACES)
+
+
+# -- lock-orphaned-by-duplicate -------------------------------------------------------------------
+
+
+def test_lock_orphaned_by_duplicate__fires_when_one_copy_failed_and_the_other_was_granted(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5, reply=None)
+    lab.world.wait(12)
+    lock.again()
+    lab.world.wait(6)
+    lock.answer("NOLOCKS", copy=0)
+    lab.world.wait(0.1)
+    lock.answer("GRANTED", copy=1)
+    lab.world.wait(5)
+    denied = lab.bob.lock(db, 2, reply="DENIED")
+    lab.fires(
+        "lock-orphaned-by-duplicate", lock, denied, client=lab.alice, confidence=DEFINITE, severity=HIGH
+    )
+
+
+def test_lock_orphaned_by_duplicate__fires_when_a_copy_was_executed_after_the_unlock(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5)
+    lab.alice.unlock(db, 5)
+    lock.again().answer("GRANTED")
+    lab.world.wait(5)
+    denied = lab.bob.lock(db, 2, reply="DENIED")
+    lab.fires("lock-orphaned-by-duplicate", lock, denied, client=lab.alice, confidence=DEFINITE)
+
+
+def test_lock_orphaned_by_duplicate__fires_when_the_other_copy_has_no_answer(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5, reply=None)
+    lab.world.wait(12)
+    lock.again()
+    lock.answer("NOLOCKS", copy=0)
+    lab.world.wait(10)
+    denied = lab.bob.lock(db, 2, reply="DENIED")
+    lab.fires("lock-orphaned-by-duplicate", lock, denied, client=lab.alice, confidence=POSSIBLE)
+
+
+def test_lock_orphaned_by_duplicate__silent_without_a_refusal(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5)
+    lab.alice.unlock(db, 5)
+    lock.again().answer("GRANTED")
+    lab.later(30)
+    lab.silent(*RACES)
+
+
+def test_lock_orphaned_by_duplicate__silent_when_the_copy_was_unlocked_too(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5)
+    unlock = lab.alice.unlock(db, 5)
+    lock.again().answer("GRANTED")
+    unlock.again().answer("GRANTED")
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_lock_orphaned_by_duplicate__silent_when_both_copies_were_granted_and_it_is_held(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5)
+    lock.again().answer("GRANTED")
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_lock_orphaned_by_duplicate__silent_when_the_grace_of_the_server_ended(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5, reply="GRACE")
+    lab.world.wait(12)
+    lock.again().answer("GRANTED")
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.silent(*RACES)
+
+
+# -- lock-leaked-by-cancel-race -------------------------------------------------------------------
+
+
+def crossed(lab: Lab, answer: str = "DENIED", accepted: str | None = None) -> tuple[File, Request, Request]:
+    """Bob gives up waiting just as Alice's release gives him the lock."""
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    lab.alice.lock(db, 5)
+    lab.bob.wait_for(db, 2)
+    lab.world.wait(5)
+    lab.alice.unlock(db, 5)
+    granted = lab.server.granted(lab.bob, db, 2, reply=None)
+    cancel = lab.bob.cancel(db, 2, reply=answer)
+    if accepted:
+        granted.answer(accepted)
+    return db, granted, cancel
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted"), [("DENIED", None), ("DENIED", "GRANTED"), ("GRANTED", "GRANTED")]
+)
+def test_lock_leaked_by_cancel_race__fires_when_another_is_refused(
+    lab: Lab, answer: str, accepted: str | None
+) -> None:
+    db, granted, cancel = crossed(lab, answer, accepted)
+    lab.world.wait(20)
+    denied = lab.carol.lock(db, 3, reply="DENIED")
+    lab.fires(
+        "lock-leaked-by-cancel-race",
+        granted,
+        cancel,
+        denied,
+        client=lab.bob,
+        severity=HIGH,
+        confidence=PROBABLE if accepted else DEFINITE,
+    )
+
+
+def test_lock_leaked_by_cancel_race__silent_when_the_client_gives_it_back(lab: Lab) -> None:
+    db, _, _ = crossed(lab)
+    lab.bob.unlock(db, 2)
+    lab.world.wait(20)
+    lab.carol.lock(db, 3, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_lock_leaked_by_cancel_race__silent_when_the_cancel_was_in_time(lab: Lab) -> None:
+    db, _, _ = crossed(lab, "GRANTED")
+    lab.world.wait(20)
+    lab.carol.lock(db, 3, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_lock_leaked_by_cancel_race__silent_when_the_client_asked_again(lab: Lab) -> None:
+    db, _, _ = crossed(lab)
+    lab.bob.lock(db, 2)
+    lab.world.wait(20)
+    lab.carol.lock(db, 3, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_lock_leaked_by_cancel_race__silent_without_a_refusal(lab: Lab) -> None:
+    db, _, _ = crossed(lab)
+    lab.world.wait(20)
+    lab.carol.lock(db, 3)
+    lab.silent(*RACES)
+
+
+# -- unlock-owner-mismatch ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("differs", [{"version": 3}, {"transport": "udp"}])
+def test_unlock_owner_mismatch__fires_when_linux_tells_the_two_apart(
+    linux: Lab, differs: dict[str, Any]
+) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    lock = linux.alice.lock(db, 5)
+    unlock = linux.alice.unlock(db, 5, **differs)
+    linux.world.wait(5)
+    denied = linux.bob.lock(db, 2, reply="DENIED")
+    linux.fires("unlock-owner-mismatch", lock, unlock, denied, client=linux.alice, confidence=DEFINITE)
+
+
+def test_unlock_owner_mismatch__fires_when_the_host_was_renamed() -> None:
+    lab = Lab("opaque")
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5)
+    unlock = lab.alice.unlock(db, 5, caller_name="alicia", oh=b"5@alicia")
+    denied = lab.bob.lock(db, 2, reply="DENIED")
+    found = lab.fires("unlock-owner-mismatch", lock, unlock, denied, client=lab.alice, severity=HIGH)
+    assert "differs from its LOCK in owner and name" in found.message
+
+
+def test_unlock_owner_mismatch__silent_when_another_process_closes_the_file(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 5)
+    lab.alice.unlock(db, 6)
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_unlock_owner_mismatch__silent_without_a_refusal(linux: Lab) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 5)
+    linux.alice.unlock(db, 5, version=3)
+    linux.later(20)
+    linux.silent(*RACES)
+
+
+def test_unlock_owner_mismatch__silent_when_the_right_unlock_follows(linux: Lab) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 5)
+    linux.alice.unlock(db, 5, version=3)
+    linux.bob.lock(db, 2, reply="DENIED")
+    linux.alice.unlock(db, 5)
+    linux.silent(*RACES)
+
+
+# -- residual-range-after-unlock ------------------------------------------------------------------
+
+
+def test_residual_range_after_unlock__fires_when_the_bytes_released_are_refused(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5, 0, 100)
+    unlock = lab.alice.unlock(db, 5, 0, 50)
+    lab.world.wait(10)
+    denied = lab.bob.lock(db, 2, 10, 5, reply="DENIED")
+    lab.fires(
+        "residual-range-after-unlock",
+        lock,
+        unlock,
+        denied,
+        client=lab.alice,
+        severity=MEDIUM,
+        confidence=PROBABLE,
+    )
+
+
+def test_residual_range_after_unlock__silent_about_what_is_still_locked(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 5, 0, 100)
+    lab.alice.unlock(db, 5, 0, 50)
+    lab.world.wait(10)
+    lab.bob.lock(db, 2, 40, 20, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_residual_range_after_unlock__silent_when_the_bytes_were_given_to_others(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    lab.alice.lock(db, 5, 0, 100)
+    lab.alice.unlock(db, 5, 0, 50)
+    lab.carol.lock(db, 3, 0, 50)
+    lab.carol.unlock(db, 3, 0, 50)
+    lab.world.wait(10)
+    lab.bob.lock(db, 2, 10, 5, reply="DENIED")
+    lab.silent(*RACES)
+
+
+def test_residual_range_after_unlock__silent_after_a_restart(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 5, 0, 100)
+    lab.alice.unlock(db, 5, 0, 50)
+    lab.server.boot()
+    lab.server.notify(lab.alice)
+    lab.world.wait(10)
+    lab.bob.lock(db, 2, 10, 5, reply="DENIED")
+    lab.silent(*RACES)
