@@ -111,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     _add_mounts(verbs)
     _add_export(verbs)
     _add_evidence(verbs)
+    _add_dissect(verbs)
     _add_explain(verbs)
     return top
 
@@ -211,6 +212,17 @@ def _add_evidence(verbs: Any) -> None:
     )
 
 
+def _add_dissect(verbs: Any) -> None:
+    verb = _verb(
+        verbs,
+        "dissect",
+        _dissect,
+        "Show the frames of a finding as Wireshark dissects them, beside what lockscope decodes.",
+    )
+    _captures(verb, once="")
+    verb.add_argument("--finding", metavar="ID", required=True, help="which one (analyze has the ids)")
+
+
 def _add_explain(verbs: Any) -> None:
     verb = _verb(verbs, "explain", _explain, "Say what a finding means, why it matters and what to do.")
     verb.add_argument("code", metavar="CODE", nargs="?", help="code of a finding (default: list them all)")
@@ -303,6 +315,20 @@ def _evidence(args: argparse.Namespace) -> int:
         write_evidence(stream, frames, found)
     if output != "-":
         _print([f"{clean(output)}: {len(frames)} frames"])
+    return DONE
+
+
+def _dissect(args: argparse.Namespace) -> int:
+    from analyzer.render.dissect import side_by_side, tshark_path
+    from analyzer.render.evidence import chosen, frames_of
+    from analyzer.render.reread import refuse_read_once
+
+    refuse_read_once(args.captures)
+    tshark_path()
+    view = _view(args, _filters(args))
+    finding = chosen(view, args.finding, None)[0]
+    frames = frames_of(view, [finding])
+    _print(list(side_by_side(finding, frames, [info.path for info in view.analysis.captures])))
     return DONE
 
 

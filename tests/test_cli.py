@@ -87,6 +87,7 @@ def test_help(verb: tuple[str, ...]) -> None:
         (("evidence", LEAK, "--code", "deadlock", "--output", "/dev/null"), "analyze"),
         (("evidence", LEAK, "--code", "", "--output", "/dev/null"), "analyze"),
         (("evidence", "-", "--code", "deadlock", "--output", "/dev/null"), "save the capture first"),
+        (("dissect", LEAK), "--finding"),
         (("explain", "no-such-code"), "lock-held-after-umnt"),
     ],
 )

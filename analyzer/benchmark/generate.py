@@ -24,7 +24,8 @@ from pathlib import Path
 from analyzer.benchmark.wire import CaptureFile, Connection, Datagrams
 
 CLIENTS = 8
-FILES = 1000
+FILES = 1000  # the first is the root of the export,
+DIRECTORIES = 50  # so many are directories in it, the others files in these
 BLOCK = 65536
 
 _PORTMAP, _NFS, _MOUNT, _NLM = (100000, 2), (100003, 3), (100005, 3), (100021, 4)
@@ -93,7 +94,15 @@ def _name(client: int) -> bytes:
 def _attributes(number: int) -> bytes:
     """fattr3 of a regular file (RFC 1813 2.6)."""
     size, time = 4096 * number, 1_699_000_000 + number
-    return _FATTR(1, 0o644, 1, 1000, 1000, size, size, 0, 0, 1, 1000 + number, time, 0, time, 0, time, 0)
+    kind, mode = (2, 0o755) if number < DIRECTORIES else (1, 0o644)
+    return _FATTR(kind, mode, 1, 1000, 1000, size, size, 0, 0, 1, 1000 + number, time, 0, time, 0, time, 0)
+
+
+def _handle(file_system: bytes, number: int) -> bytes:
+    """A handle as Linux makes them: head, file system, and but for the root inode and generation."""
+    if number == 0:
+        return b"\1\0\6\0" + file_system
+    return b"\1\0\6\1" + file_system + struct.pack("<2I", 1000 + number, 1_699_000_000 + number)
 
 
 class _Load:
@@ -103,7 +112,8 @@ class _Load:
         self._capture = capture
         self._random = random.Random(1813)
         self._xid = 0x10000000
-        self._handles = [_opaque(self.noise(32)) for _ in range(FILES)]
+        file_system = self.noise(16)
+        self._handles = [_opaque(_handle(file_system, number)) for number in range(FILES)]
         self._attributes = [_attributes(number) for number in range(FILES)]
         self._credentials = [_credentials(client) for client in range(CLIENTS + 1)]
         self._locks: list[tuple[int, bytes]] = []
@@ -162,11 +172,11 @@ class _Load:
         if kind < 2:
             procedure, arguments, results = 1, handle, _U32(0) + attributes
         elif kind == 2:
-            child = self.draw(FILES)
-            procedure, arguments = 3, handle + _opaque(b"file%05d.dat" % child)
-            results = b"".join(
-                (_U32(0), self._handles[child], _U32(1), self._attributes[child], _U32(1), attributes)
-            )
+            number = number or 1  # the root has no name
+            parent = number % DIRECTORIES if number >= DIRECTORIES else 0
+            procedure, arguments = 3, self._handles[parent] + _opaque(b"entry%05d.dat" % number)
+            found = _U32(0) + self._handles[number] + _U32(1) + self._attributes[number]
+            results = found + _U32(1) + self._attributes[parent]
         else:
             procedure, arguments = 4, handle + _U32(0x1F)
             results = _U32(0) + _U32(1) + attributes + _U32(0x1F)

@@ -21,7 +21,9 @@ from analyzer.findings import (
     leaks,
     leaks_races,
     performance,
+    performance_rates,
     recovery,
+    recovery_peers,
     security,
     unmount,
     visibility,
@@ -29,7 +31,18 @@ from analyzer.findings import (
 from analyzer.findings.rule import INFO, POSSIBLE, Case, Confidence, Finding, Rule, Severity
 from analyzer.sessions.world import Sessions
 
-MODULES = (leaks, leaks_races, callbacks, unmount, recovery, security, performance, visibility)
+MODULES = (
+    leaks,
+    leaks_races,
+    callbacks,
+    unmount,
+    recovery,
+    recovery_peers,
+    security,
+    performance,
+    performance_rates,
+    visibility,
+)
 RULES: dict[str, Rule] = {
     rule.code: rule for module in MODULES for rule in vars(module).values() if isinstance(rule, Rule)
 }

@@ -23,6 +23,7 @@ from analyzer.sessions.model import Place
 
 FLUSH = 2_000_000_000  # ns after UMNT in which delayed WRITE and COMMIT are normal (domain #27)
 FAR = 2**62
+WRITE, CREATE = 7, 8  # of NFSv3
 ANSWERED_KEPT = 4096  # copies follow each other within seconds
 
 
@@ -54,6 +55,7 @@ class Mount:
     first: Place | None = None  # NFS calls
     last: Place | None = None
     calls: int = 0
+    writes: int = 0  # of them, WRITE and CREATE
     flows: dict[int, Place] = field(default_factory=dict)  # last NFS call by connection
     rebooted: Place | None = None
 
@@ -203,6 +205,8 @@ class Mounts:
             session.first = Place(int(rows.frame[head]), int(rows.time[head]))
         session.last = Place(int(rows.frame[tail]), int(rows.time[tail]))
         session.calls += len(group)
+        procedures = rows.procedure[group]
+        session.writes += int(((procedures == WRITE) | (procedures == CREATE)).sum())
         flows = rows.flow[group]
         if (flows == flows[-1]).all():
             session.flows[int(flows[-1])] = session.last

@@ -37,6 +37,7 @@ from analyzer.records.events import (
 from analyzer.records.handles import HandleTable
 from analyzer.sessions import operations as op
 from analyzer.sessions.callbacks import Callbacks
+from analyzer.sessions.circles import Circle, circle_of
 from analyzer.sessions.conduct import Conduct
 from analyzer.sessions.connections import Connections
 from analyzer.sessions.handles import Handles
@@ -45,6 +46,7 @@ from analyzer.sessions.ledger import Ledger
 from analyzer.sessions.model import End, Lock, Place
 from analyzer.sessions.mounts import Mounts
 from analyzer.sessions.operations import Answer, Operation, Operations
+from analyzer.sessions.pace import Pace
 from analyzer.sessions.reboots import Grace, Notice, Reboots
 
 SLOW = 2_000_000_000  # ns: a lock server that is well answers in milliseconds
@@ -63,6 +65,8 @@ class Sessions:
         self.operations = Operations()
         self.reboots = Reboots()
         self.conduct = Conduct()
+        self.pace = Pace()
+        self.circles: list[Circle] = []
         self.verifiers: list[Verifier] = []
         self.start = 0
         self.end = 0
@@ -152,6 +156,8 @@ class Sessions:
                 self._answered(operation, answer)
             return
         operation, new = self.operations.request(call)
+        if operation is not None:
+            self.pace.asked(operation, call, new, self.connections.opened(call.flow))
         if operation is None or not new:
             return
         if operation.kind == "FREE_ALL":
@@ -250,6 +256,12 @@ class Sessions:
         elif operation.kind in ("LOCK", "TEST") and answer.status in (op.GRANTED, op.DENIED, op.BLOCKED):
             self.reboots.served(operation, answer)
         self.ledger.answered(operation, answer)
+        self.pace.answered(operation, answer)
+        wait = operation.wait
+        if wait is not None and wait.request is operation and wait.ended is None:
+            circle = circle_of(self.ledger, wait, Place(answer.frame, answer.time))
+            if circle is not None:
+                self.circles.append(circle)
 
     def _notified(self, reply: Reply) -> None:
         """A reboot notice was taken: what it frees is free now."""
