@@ -1,0 +1,142 @@
+"""What happens too often: the same question again and again, connections opened and closed, copies of calls.
+
+In: NLM requests and their answers, in capture order. Out: bursts (more of one kind in one window than a
+program that is well makes), and how many requests of a client were copies.
+
+Theory. A burst needs memory of the last few places only: it begins when `LIMIT` of them lie within `WINDOW`
+and goes on while that stays so. What is counted has a key; the key not seen for longest is dropped first.
+
+Never: keeps more than `KEYS_KEPT` keys; decides what is a fault.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from analyzer.records.events import Call
+from analyzer.sessions import operations as op
+from analyzer.sessions.model import Place
+from analyzer.sessions.operations import Answer, Operation
+from analyzer.tables import TCP
+
+KEYS_KEPT = 65536
+FRAMES_KEPT = 64
+COPIES_KEPT = 4096
+MIRRORED = (
+    100_000_000  # ns: a copy that comes sooner is the capture's (two points of a path), not the sender's
+)
+
+
+@dataclass(slots=True, eq=False)
+class Burst:
+    """One stretch in which something happened too often."""
+
+    about: Operation
+    places: list[Place]  # the first ones
+    count: int
+    last: Place
+
+    @property
+    def rate(self) -> float:
+        """How often a second."""
+        return self.count * 1e9 / max(self.last.time - self.places[0].time, 1)
+
+
+@dataclass(slots=True, eq=False)
+class Recent:
+    """The last places of one key, and the burst that is on."""
+
+    places: deque[Place]
+    burst: Burst | None = None
+
+
+class Meter:
+    """Finds bursts: `limit` within `window` ns."""
+
+    def __init__(self, limit: int, window: int) -> None:
+        self.limit = limit
+        self.window = window
+        self.bursts: list[Burst] = []
+        self._recent: OrderedDict[object, Recent] = OrderedDict()
+
+    def tick(self, key: object, place: Place, about: Operation) -> None:
+        """It happened again."""
+        recent = self._recent.get(key)
+        if recent is None:
+            recent = self._recent[key] = Recent(deque(maxlen=self.limit))
+            if len(self._recent) > KEYS_KEPT:
+                self._recent.popitem(last=False)
+        else:
+            self._recent.move_to_end(key)
+        places = recent.places
+        places.append(place)
+        if len(places) < self.limit or place.time - places[0].time > self.window:
+            recent.burst = None
+        elif recent.burst is None:
+            recent.burst = Burst(about, list(places), len(places), place)
+            self.bursts.append(recent.burst)
+        else:
+            burst = recent.burst
+            burst.count += 1
+            burst.last = place
+            if len(burst.places) < FRAMES_KEPT:
+                burst.places.append(place)
+
+
+@dataclass(slots=True)
+class Copies:
+    """Requests of one client to one server, and how many of them were sent again."""
+
+    requests: int = 0
+    copies: int = 0
+    operations: list[Operation] = field(default_factory=list)  # those with copies, the first ones
+
+
+class Pace:
+    """All meters of lock traffic."""
+
+    def __init__(self) -> None:
+        self.denied = Meter(
+            20, 10_000_000_000
+        )  # twice a second for ten seconds: nobody waits, somebody spins
+        self.connections = Meter(11, 60_000_000_000)  # a lock connection lives for minutes, idle or not
+        self.copies: dict[tuple[int, int], Copies] = {}
+        self._flows: OrderedDict[int, tuple[int, int, int]] = OrderedDict()
+
+    def asked(self, operation: Operation, call: Call, is_new: bool, is_opened: bool) -> None:
+        """A request of a client, or a copy of one; `is_opened`: the capture has the SYN of its connection."""
+        if operation.kind == "GRANTED":
+            return
+        self._connection(operation, call, is_opened)
+        pair = (operation.requester, operation.responder)
+        copies = self.copies.get(pair)
+        if copies is None:
+            copies = self.copies[pair] = Copies()
+        if is_new:
+            copies.requests += 1
+        elif call.time - operation.calls[-2].time > MIRRORED:
+            copies.copies += 1
+            known = copies.operations
+            if len(known) < COPIES_KEPT and (not known or known[-1] is not operation):
+                known.append(operation)
+
+    def _connection(self, operation: Operation, call: Call, is_opened: bool) -> None:
+        if call.transport != TCP:
+            return
+        ends = (call.src, call.dst, call.sport)
+        if self._flows.get(call.flow) == ends:
+            return
+        self._flows[call.flow] = ends
+        if len(self._flows) > KEYS_KEPT:
+            self._flows.popitem(last=False)
+        if is_opened:
+            self.connections.tick((call.src, call.dst), Place(call.frame, call.time), operation)
+
+    def answered(self, operation: Operation, answer: Answer) -> None:
+        """A request that does not wait was told that somebody else holds the range."""
+        if answer.status != op.DENIED or (operation.kind == "LOCK" and operation.block):
+            return
+        if operation.kind in ("LOCK", "TEST") and operation.owner is not None:
+            key = (operation.kind, operation.owner, operation.fh, operation.start, operation.end)
+            self.denied.tick(key, Place(answer.frame, answer.time), operation)
