@@ -43,8 +43,8 @@ def _hash(path: Path) -> str:
 @pytest.mark.parametrize(
     ("load", "expected"),
     [
-        ("metadata", "31b6487025ed9712bf4bc309efa1fac60aea4c8045074727fa333f720d9c4236"),
-        ("bulk", "209d9848f93565222716e414b5c19d214377e33fc2f94a89d024390d70deb456"),
+        ("metadata", "8ccf41caa032c34d29e9bad151e28839970d7e459c24fd41b36b456bf1696721"),
+        ("bulk", "6793b21f79e98382e7caa151a9890904fb205e7b73cf77c5d3499bc570b72444"),
     ],
     ids=["metadata", "bulk"],
 )
