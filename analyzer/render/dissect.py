@@ -191,7 +191,14 @@ def theirs(packet: Any) -> Iterator[str]:
             if not field.hide and (field.showname or field.show)
         ]
         for field in sorted(fields, key=_place):
-            yield f"  {clean(field.showname or field.show).replace('<DATA>', clean(field.show or ''))}"
+            yield f"  {clean(_line(field))}"
+
+
+def _line(field: Any) -> str:
+    """Name and value of a field; bytes that Wireshark leaves out of the line are put in."""
+    if not field.showname:
+        return str(field.show)
+    return str(field.showname).replace("<DATA>", field.show or "")
 
 
 def _place(field: Any) -> tuple[int, int]:

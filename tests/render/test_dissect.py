@@ -231,6 +231,23 @@ def layers(*names: str) -> Iterator[Layer]:
 
 
 @pytest.mark.parametrize(
+    ("showname", "show", "line"),
+    [
+        ("contents: <DATA>", "35:12", "contents: 35:12"),
+        ("contents: <DATA>", None, "contents: "),
+        (None, "cookie: <DATA>", "cookie: <DATA>"),
+        ("svid: 3", "3", "svid: 3"),
+    ],
+)
+def test_a_line_of_wireshark(showname: str | None, show: str | None, line: str) -> None:
+    field = SimpleNamespace(showname=showname, show=show, hide=False, pos=None, size="")
+    layer: Any = SimpleNamespace(
+        layer_name="nlm", field_names=["x"], get_field=lambda _: SimpleNamespace(all_fields=[field])
+    )
+    assert list(theirs(SimpleNamespace(layers=[layer]))) == ["NLM", f"  {line}"]
+
+
+@pytest.mark.parametrize(
     ("names", "heads"),
     [
         (("eth", "ip", "udp", "rpc", "nlm"), ["RPC", "NLM"]),
