@@ -1,0 +1,491 @@
+"""Restarts that were not announced, not understood, or not followed by what is due.
+
+In: notices, reclaims, the ledgers, signs of new lives. Out: cases about both sides of a recovery.
+
+Theory. NSM is a chain of courtesies: the host that boots must say so, under the name by which it is
+known and with a state that is odd and higher than before; the one that hears it must reclaim, or free. Each
+link breaks silently, so each rule here asks for the link before: an answered notice before a missing reclaim,
+locks held before a missing notice.
+
+Never: judges a host whose earlier life the capture did not see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from analyzer.findings.rebirths import rebirths
+from analyzer.findings.refusals import Refusals, frames
+from analyzer.findings.rule import (
+    CRITICAL,
+    HIGH,
+    INFO,
+    LOW,
+    MEDIUM,
+    POSSIBLE,
+    PROBABLE,
+    SECOND,
+    Case,
+    Severity,
+    file_name,
+    of_lock,
+    of_operation,
+    rule,
+    seconds,
+)
+from analyzer.records.events import Call, Verifier
+from analyzer.sessions import operations as op
+from analyzer.sessions.handles import printable
+from analyzer.sessions.model import Lock, Place
+from analyzer.sessions.reboots import Grace, Notice
+from analyzer.sessions.world import Sessions
+
+RECLAIM_WINDOW = 60 * SECOND  # a client reclaims at once; a dead connection costs it some retries
+NOTICE_WINDOW = 120 * SECOND  # sm-notify runs at boot
+LONGEST_GRACE = 100 * SECOND  # 90 s of NFSv4, the longest default, and 10 more
+REPEATED = 20 * 60 * SECOND  # sm-notify gives up after 15 minutes
+UNSEEN_REBOOTS = 100  # steps of the state: fifty reboots that nobody was told of
+STATES = 64  # of one client that are told apart
+EPOCH_LIKE = 1_000_000_000
+VERIFIERS = 64  # changes looked into: a server that restarts more often is another problem
+RESTART_GAP = 600 * SECOND  # signs of one restart are this close
+
+
+@rule("reclaim-missing", HIGH)
+def reclaim_missing(s: Sessions) -> Iterator[Case]:
+    """A client was told that the server restarted, and did not reclaim its lock.
+
+    ## What it is
+    An answered reboot notice of the server to a client that held a lock, no reclaim of that lock, and no
+    UNLOCK, within a minute.
+
+    ## Why it matters
+    The server has forgotten the lock, the program believes in it: the next one who asks gets it too.
+
+    ## What to do
+    See on the client that rpc.statd handed the notice to the kernel: the name in it must be the one the
+    client knows the server by (`fs.nfs.nsm_use_hostnames`, `rpc.statd -n`).
+
+    ## Evidence
+    The lock, the notice and its answer, the absence of a reclaim.
+
+    ## When it is a false alarm
+    A release or a reclaim that was lost from the capture, or took a path it does not see.
+    """
+    tried = {
+        (operation.requester, id(operation.file))
+        for kept in (s.reboots.reclaims, s.reboots.late_reclaims, s.reboots.refused_reclaims)
+        for operation, _ in kept
+    }
+    for notice in s.reboots.notices:
+        if notice.role != "server" or notice.answer is None:
+            continue
+        until = notice.answer.time + RECLAIM_WINDOW
+        for lock in notice.freed:
+            gone = lock.client_end is not None and lock.client_end.time < until
+            if lock.client != notice.receiver or gone or (lock.client, id(lock.file)) in tried:
+                continue
+            yield Case(
+                f"{s.hosts.address(lock.client)} was told that {s.hosts.address(lock.server)} restarted "
+                f"(frame {notice.place.frame}) and did not reclaim its lock on {file_name(s, lock.file)}",
+                [*lock.frames, notice.place.frame, notice.answer.frame],
+                notice.place,
+                Place(s.last_frame, s.end),
+                confidence=PROBABLE,
+                severity=CRITICAL if lock.lost is not None else HIGH,
+                demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
+                cut_short=s.end < until,
+                cause=notice,
+                subject=lock,
+                **of_lock(s, lock),
+            )
+
+
+@rule("peer-restarted-without-notify", HIGH)
+def peer_restarted_without_notify(s: Sessions) -> Iterator[Case]:
+    """A lock client or a lock server restarted while locks were held, and NSM never said so.
+
+    ## What it is
+    Of a client: cookies that begin again, and a MNT without the UMNT of the mount before it. Of a server:
+    another write verifier and another port of its lock service. In both cases locks were held, and no
+    reboot notice came.
+
+    ## Why it matters
+    The locks of a client that restarted stay for ever; those of a server that restarted are gone, and
+    their holders do not know.
+
+    ## What to do
+    Enable what sends the notices at boot: `systemctl enable rpc-statd-notify`, and see that
+    /var/lib/nfs/sm is on stable storage. For the moment run `sm-notify -f` on the host that restarted.
+
+    ## Evidence
+    The signs before and after; the locks held.
+
+    ## When it is a false alarm
+    Several hosts behind one address; a notice that took a path the capture does not see.
+    """
+    births = {(birth.client, birth.server): birth for birth in rebirths(s)}
+    left: dict[int, list[Lock]] = {}
+    for lock in s.ledger.locks if births else ():
+        birth = births.get((lock.client, lock.server))
+        if birth is None or lock.number > birth.before.number:
+            continue
+        if lock.server_end is None or lock.server_end.time > birth.mnt.call.time:
+            left.setdefault(id(birth), []).append(lock)
+    for birth in births.values():
+        held = left.get(id(birth), [])
+        since, until = birth.before.granted.time, birth.after.granted.time + NOTICE_WINDOW
+        known = any(lock.client_end is not None and lock.client_end.reason == "unlock" for lock in held)
+        if held and not known and not _announced(s, birth.client, since, until):
+            about = of_lock(s, held[0])
+            yield Case(
+                f"{s.hosts.address(birth.client)} restarted while it held {len(held)} lock(s) on "
+                f"{file_name(s, held[0].file)} and told nobody: {birth.signs}",
+                [*birth.frames, *(frame for lock in held for frame in lock.frames)],
+                Place(birth.mnt.call.frame, birth.mnt.call.time),
+                confidence=PROBABLE,
+                cut_short=s.end < birth.after.granted.time + RECLAIM_WINDOW,
+                subject=birth,
+                **about,
+            )
+    for verifier in s.verifiers[:VERIFIERS]:
+        ports = _lock_ports(s, verifier)
+        lost = _held_at(s, verifier.server, verifier.time) if ports else []
+        since, until = verifier.time - RESTART_GAP, verifier.time + NOTICE_WINDOW
+        if not lost or _announced(s, verifier.server, since, until):
+            continue
+        if ports is None or s.restarted(verifier.server, since, until) is not None:
+            continue
+        before, after = ports
+        yield Case(
+            f"{s.hosts.address(verifier.server)} restarted while it held {len(lost)} lock(s) and told "
+            f"nobody: its write verifier changed and its lock service moved from port {before.dport} to "
+            f"{after.dport}",
+            [verifier.frame, before.frame, after.frame, *(f for lock in lost for f in lock.frames)],
+            Place(verifier.frame, verifier.time),
+            confidence=PROBABLE,
+            cut_short=s.end < until,
+            server=verifier.server,
+            client=lost[0].client,
+            subject=verifier,
+        )
+
+
+def _announced(s: Sessions, host: int, since: int, until: int) -> bool:
+    """Whether a notice of this host is on the wire, to anybody."""
+    return any(
+        host in (notice.sender, notice.victim) and since <= notice.place.time <= until
+        for notice in s.reboots.notices
+    )
+
+
+def _held_at(s: Sessions, server: int, time: int) -> list[Lock]:
+    """The locks that a server held then."""
+    return [
+        lock
+        for lock in s.ledger.locks
+        if lock.server == server
+        and lock.granted.time < time
+        and (lock.server_end is None or lock.server_end.time > time)
+    ]
+
+
+def _lock_ports(s: Sessions, verifier: Verifier) -> tuple[Call, Call] | None:
+    """Lock calls to two ports of a server over one transport: the last before, the first after."""
+    server, time = verifier.server, verifier.time
+    calls = [
+        (first, last)
+        for first, last in s.nlm_flows.values()
+        if first.dst == server and first.procedure not in op.RES and first.procedure not in (5, 10)
+    ]
+    before = [last for first, last in calls if first.time < time]
+    after = [first for first, _ in calls if first.time > time - RESTART_GAP]
+    old = max(before, key=lambda call: call.time, default=None)
+    if old is None:
+        return None
+    moved = [c for c in after if c.time > old.time and c.transport == old.transport and c.dport != old.dport]
+    return (old, min(moved, key=lambda call: call.time)) if moved else None
+
+
+@rule("nsm-state-anomaly", MEDIUM)
+def nsm_state_anomaly(s: Sessions) -> Iterator[Case]:
+    """The state in a reboot notice is not what a reboot makes of it.
+
+    ## What it is
+    A state that is even, lower than the one before, the same as one that was answered twenty minutes
+    ago, or far from the one before. The state of a client's LOCK requests counts as one before.
+
+    ## Why it matters
+    A receiver that compares states takes no notice: locks stay, or are not reclaimed.
+
+    ## What to do
+    Keep /var/lib/nfs on storage that survives a reboot, owned by the user of statd; one directory for each
+    node of a cluster.
+
+    ## Evidence
+    The notice, the state before it.
+
+    ## When it is a false alarm
+    Nodes of a cluster that share a name; an administrator who frees locks by hand.
+    """
+    stated: dict[int, list[tuple[int, int, int]]] = {}
+    for lock in s.ledger.locks:
+        state = int(lock.request.call.args.get("state") or 0)
+        mine = stated.setdefault(lock.client, [])
+        if state and not lock.request.reclaim and len(mine) < STATES and (not mine or mine[-1][2] != state):
+            mine.append((lock.request.call.time, lock.request.call.frame, state))
+    said: dict[tuple[int, int, bytes], Notice] = {}
+    for notice in s.reboots.notices:
+        if notice.role == "forged":
+            continue
+        before = said.get((notice.sender, notice.receiver, notice.name))
+        said[notice.sender, notice.receiver, notice.name] = notice
+        own = [known for known in stated.get(notice.sender, ()) if known[0] < notice.place.time]
+        place, last = (own[-1][:2], own[-1][2]) if own else ((0, 0), 0)
+        if before is not None and before.place.time > place[0]:
+            place, last = (before.place.time, before.place.frame), before.state
+        found = _odd_state(notice, last, before)
+        if found is not None:
+            why, severity = found
+            yield Case(
+                f"{s.hosts.address(notice.sender)} announced a reboot of {printable(notice.name)} with state "
+                f"{notice.state}, {why}",
+                [notice.place.frame, place[1]],
+                notice.place,
+                severity=severity,
+                server=notice.receiver,
+                client=notice.sender,
+                subject=notice,
+            )
+
+
+def _odd_state(notice: Notice, last: int, before: Notice | None) -> tuple[str, Severity] | None:
+    """What is wrong with the state of a notice after state `last` (0 unknown)."""
+    state = notice.state & 0xFFFFFFFF
+    if state > EPOCH_LIKE:
+        return "which looks like a time", INFO
+    if state % 2 == 0:
+        return "which is even: the host is down, not up", LOW
+    if last and state < last:
+        return f"lower than {last} before", MEDIUM
+    if last and state - last > UNSEEN_REBOOTS:
+        return f"far from {last} before", INFO
+    if before is not None and before.answer is not None and state == before.state:
+        if notice.place.time - before.answer.time > REPEATED:
+            return f"the same as {seconds(notice.place.time - before.answer.time)} before", MEDIUM
+    return None
+
+
+@rule("nsm-name-mismatch", HIGH)
+def nsm_name_mismatch(s: Sessions) -> Iterator[Case]:
+    """A host announced its reboot under a name by which its locks are not known.
+
+    ## What it is
+    A reboot notice of a lock client whose name differs in its first label from every name the client
+    gave itself with its locks; worse where the server still refuses others because of such a lock.
+
+    ## Why it matters
+    A server that looks the name up finds no such client: its locks stay.
+
+    ## What to do
+    Make `uname -n` on the client the name that name service returns for its address, fully qualified, forward
+    and reverse alike; `rpc.statd -n` on hosts with several.
+
+    ## Evidence
+    The notice, the names used with locks, the refusals since.
+
+    ## When it is a false alarm
+    A Linux server compares addresses too, so that a name that differs does no harm.
+    """
+    refusals = Refusals(s)
+    for notice in s.reboots.notices:
+        names = {call.args.get("mon_name", b"") for call in notice.calls}
+        locks = [lock for lock in notice.freed if lock.client == notice.sender]
+        if notice.role != "client" or not locks or any(s.hosts.is_named(notice.sender, n) for n in names):
+            continue
+        if any(s.hosts.named(name) for name in names):
+            continue  # the name is somebody else's: that is another fault
+        since = notice.answer.time if notice.answer is not None else notice.place.time
+        refused = [
+            refusal
+            for lock in locks
+            if lock.exclusive
+            for refusal in refusals.after(lock.file, lock.owner, (lock.start, lock.end), since)
+        ]
+        yield Case(
+            f"{s.hosts.address(notice.sender)} announced its reboot as {printable(notice.name)}, but locks "
+            f"as {printable(locks[0].request.caller)}"
+            + ("; others are still refused because of its locks" if refused else ""),
+            [notice.place.frame, *locks[0].frames, *frames(refused)],
+            notice.place,
+            confidence=PROBABLE if refused else POSSIBLE,
+            severity=HIGH if refused else LOW,
+            server=notice.receiver,
+            client=notice.sender,
+            subject=notice,
+        )
+
+
+@rule("nsm-monitor-failed", HIGH)
+def nsm_monitor_failed(s: Sessions) -> Iterator[Case]:
+    """A lock service refuses locks after trying in vain to have the client watched.
+
+    ## What it is
+    A LOCK that was answered DENIED_NOLOCKS after seconds of waiting: as long as a lock service waits for the
+    statd beside it.
+
+    ## Why it matters
+    Programs get ENOLCK.
+
+    ## What to do
+    On the server see that rpcbind and rpc-statd run (`systemctl status rpc-statd`), and that the client's
+    name can be looked up.
+
+    ## Evidence
+    The LOCK and its late refusal.
+
+    ## When it is a false alarm
+    The same status means that the server is short of memory.
+    """
+    for operation, answer in s.slow:
+        if operation.kind == "LOCK" and answer.status == op.DENIED_NOLOCKS and len(operation.answers) == 1:
+            yield Case(
+                f"{s.hosts.address(operation.responder)} refused a lock of "
+                f"{s.hosts.address(operation.requester)} with DENIED_NOLOCKS after "
+                f"{seconds(answer.time - operation.call.time)}: perhaps its statd does not answer",
+                operation.frames,
+                Place(operation.call.frame, operation.call.time),
+                Place(answer.frame, answer.time),
+                confidence=POSSIBLE,
+                subject=operation,
+                **of_operation(s, operation),
+            )
+
+
+@rule("grace-longer-than-expected", MEDIUM)
+def grace_longer_than_expected(s: Sessions) -> Iterator[Case]:
+    """A server puts off locks for longer than the usual settings say.
+
+    ## What it is
+    Ordinary requests answered DENIED_GRACE_PERIOD for more than 100 seconds, and no restart in between.
+
+    ## Why it matters
+    Programs that lock hang for all that time.
+
+    ## What to do
+    Read `nlm_grace_period`, `nlm_timeout` and nfsd's `nfsv4gracetime`; look for a service that
+    restarts again and again; end grace by `echo Y > /proc/fs/lockd/nlm_end_grace` when all have reclaimed.
+
+    ## Evidence
+    The first and the last refusal.
+
+    ## When it is a false alarm
+    Settings that are longer on purpose; a cluster that puts all its nodes into grace.
+    """
+    for grace in s.reboots.graces:
+        first, (operation, last) = grace.begin, grace.refusals[-1]
+        if last.time - first.time <= LONGEST_GRACE or _restarted_within(s, grace, last.time):
+            continue
+        yield Case(
+            f"{s.hosts.address(grace.server)} refused locks as in grace for "
+            f"{seconds(last.time - first.time)}",
+            [*grace.refusals[0][0].frames, *operation.frames],
+            first,
+            Place(last.frame, last.time),
+            confidence=PROBABLE,
+            server=grace.server,
+            client=operation.requester,
+            subject=grace,
+        )
+
+
+def _restarted_within(s: Sessions, grace: Grace, until: int) -> bool:
+    return any(
+        notice.sender == grace.server and grace.begin.time < notice.place.time < until
+        for notice in s.reboots.notices
+    )
+
+
+@rule("reclaim-fabricated", MEDIUM)
+def reclaim_fabricated(s: Sessions) -> Iterator[Case]:
+    """A client reclaimed a lock that it never had.
+
+    ## What it is
+    A granted reclaim of a client whose mount, and all its locks, the capture saw before the restart of the
+    server; none of them is this one.
+
+    ## Why it matters
+    A reclaim goes before all others in grace: whoever invents one gets what belongs to somebody else.
+
+    ## What to do
+    Look on the client for what sent it. A Linux server keeps no list that could tell.
+
+    ## Evidence
+    The reclaim and its grant, the MNT, the restart.
+
+    ## When it is a false alarm
+    A lock that was granted on a path the capture does not see.
+    """
+    seen: set[tuple[int, int]] = set()
+    for lock in s.ledger.locks:
+        what = lock.client, id(lock.file)
+        known = what in seen
+        seen.add(what)
+        if not lock.request.reclaim or known:
+            continue
+        mounts = [m for m in s.mounts.of_client(lock.client, lock.server) if m.mnts]
+        if not mounts or any(mount.early for mount in s.mounts.of_client(lock.client, lock.server)):
+            continue
+        mnt = min((mount.mnts[0] for mount in mounts), key=lambda reply: reply.call.time)
+        if s.restarted(lock.server, mnt.call.time, lock.granted.time) is None:
+            continue
+        yield Case(
+            f"{s.hosts.address(lock.client)} reclaimed a lock on {file_name(s, lock.file)} that it never had "
+            f"since it mounted in frame {mnt.call.frame}",
+            [*lock.frames, mnt.call.frame],
+            lock.granted,
+            confidence=PROBABLE,
+            demote=0 if s.whole(lock.request.call.flow, mnt.call.time, lock.granted.time) else 1,
+            subject=lock,
+            **of_lock(s, lock),
+        )
+
+
+@rule("notify-before-ready", HIGH)
+def notify_before_ready(s: Sessions) -> Iterator[Case]:
+    """A server told its clients to reclaim before it could serve them.
+
+    ## What it is
+    After a reboot notice of the server a reclaim answered STALE_FH, and the same reclaim
+    granted later.
+
+    ## Why it matters
+    A client that does not try again has lost its lock.
+
+    ## What to do
+    Start in this order: exports, lock service, address, notice. In a cluster make the notice depend on the
+    exports.
+
+    ## Evidence
+    The notice, the reclaim that failed, the one that was granted.
+
+    ## When it is a false alarm
+    One export that is slow to come up.
+    """
+    granted = {(o.requester, o.fh, o.svid, o.start, o.end): (o, a) for o, a in s.reboots.reclaims}
+    early = [(o, a.call, a.frame) for o, a in s.reboots.refused_reclaims if a.status == op.STALE_FH]
+    for operation, call, frame in early:
+        later = granted.get((call.src, operation.fh, operation.svid, operation.start, operation.end))
+        restart = s.restarted(call.dst, call.time - RECLAIM_WINDOW, call.time)
+        if later is None or later[0].call.time < call.time or not isinstance(restart, Notice):
+            continue
+        yield Case(
+            f"{s.hosts.address(call.dst)} announced its restart in frame {restart.place.frame}, yet did not "
+            f"know {file_name(s, operation.file)} when {s.hosts.address(call.src)} reclaimed it; "
+            f"{seconds(later[1].time - call.time)} later it did",
+            [restart.place.frame, call.frame, frame, *later[0].frames],
+            Place(call.frame, call.time),
+            Place(later[1].frame, later[1].time),
+            cause=restart,
+            **of_operation(s, operation),
+        )
