@@ -144,6 +144,7 @@ class Engine:
     def health(self) -> Health:
         """Counters up to now."""
         a, count, first = self.front.assembler, self.faults.count, self.faults.first_frame
+        count[Fault.STATE_EVICTED] = self.sessions.evicted()
         met = [fault for fault in Fault if count[fault]]
         return Health(
             frames=self.frames,

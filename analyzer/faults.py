@@ -52,6 +52,7 @@ class Fault(IntEnum):
     TIME_BACKWARDS = 26
     HANDLES_EVICTED = 27
     NOT_A_CAPTURE = 28
+    STATE_EVICTED = 29
 
 
 MEANING = {
@@ -84,6 +85,7 @@ MEANING = {
     Fault.TIME_BACKWARDS: "packets stamped earlier than the one before",
     Fault.HANDLES_EVICTED: "file handles forgotten to stay within the limit",
     Fault.NOT_A_CAPTURE: "files of a directory that are no captures, skipped",
+    Fault.STATE_EVICTED: "connections, requests and notes forgotten to stay within the limits",
 }
 
 

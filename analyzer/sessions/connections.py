@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from analyzer.records.events import Control, Hole, Repeat, Unreachable
+from analyzer.sessions.kept import Kept
 from analyzer.tables import ACK, FIN, RST, SYN
 
 Place = tuple[int, int]  # frame, time
@@ -57,8 +58,8 @@ class Connections:
         self.order: deque[Connection] = deque()
         self.to_host: dict[tuple[int, int], deque[Connection]] = {}
         self.evicted = 0
-        self.unreachable: list[Unreachable] = []
-        self.holes: list[Hole] = []
+        self.unreachable: Kept[Unreachable] = Kept()
+        self.holes: Kept[Hole] = Kept(HOLES_KEPT)
         self.hole_count = 0
         self.repeats: deque[Repeat] = deque(maxlen=REPEATS_KEPT)
         self.acked: Callable[[int, int], int] = _never
@@ -126,8 +127,7 @@ class Connections:
     def hole(self, event: Hole) -> None:
         """Take in a gap of a TCP stream."""
         self.hole_count += 1
-        if len(self.holes) < HOLES_KEPT:
-            self.holes.append(event)
+        self.holes.append(event)
 
     def whole(self, flow: int, since: int, until: int) -> bool:
         """Whether no byte of `flow` is known to be missing from since..until."""

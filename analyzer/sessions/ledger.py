@@ -26,6 +26,7 @@ from collections.abc import Callable
 from analyzer.records.events import Io
 from analyzer.sessions import operations as op
 from analyzer.sessions.handles import Handles, is_knfsd
+from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import End, File, Lock, Offer, Overlap, Owner, Place, Wait
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.ranges import Ranges
@@ -47,9 +48,9 @@ class Ledger:
         self.locks: list[Lock] = []
         self.waits: list[Wait] = []
         self.offers: list[Offer] = []
-        self.overlaps: list[Overlap] = []
-        self.unlocks: list[Operation] = []  # those still without an answer, and the refused ones
-        self.deadlocks: list[tuple[Operation, Answer]] = []
+        self.overlaps: Kept[Overlap] = Kept()
+        self.unlocks: Kept[Operation] = Kept()  # those still without an answer, and the refused ones
+        self.deadlocks: Kept[tuple[Operation, Answer]] = Kept()
         self.waits_of: dict[int, list[Wait]] = {}  # by client: open and lately ended
         self.asked_of: dict[int, deque[Operation]] = {}  # blocking requests by client, the newest
         self.on_wait: Callable[[Wait], None] = _nothing  # told of every new wait

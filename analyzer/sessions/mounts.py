@@ -19,6 +19,7 @@ import numpy as np
 
 from analyzer.records.events import Activity, Call, Reply
 from analyzer.sessions.handles import Export, Handles, printable
+from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import Place
 
 FLUSH = 2_000_000_000  # ns after UMNT in which delayed WRITE and COMMIT are normal (domain #27)
@@ -85,11 +86,11 @@ class Mounts:
     def __init__(self, handles: Handles) -> None:
         self.handles = handles
         self.sessions: dict[tuple[int, int, int], Mount] = {}
-        self.refused: list[Reply] = []  # MNT with a status or an RPC error
+        self.refused: Kept[Reply] = Kept()  # MNT with a status or an RPC error
         self.unheard: dict[int, list[Call]] = {}  # copies of UMNT and UMNTALL without an answer (yet)
-        self.failed_umnts: list[Reply] = []
-        self.strangers: list[Reply] = []  # UMNT of a path that was not mounted as far as seen
-        self.dumps: list[Reply] = []
+        self.failed_umnts: Kept[Reply] = Kept()
+        self.strangers: Kept[Reply] = Kept()  # UMNT of a path that was not mounted as far as seen
+        self.dumps: Kept[Reply] = Kept()
         self._answered: dict[int, None] = {}  # first copies of calls of which one was answered
 
     def session(self, client: int, server: int, export: Export | None) -> Mount:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from analyzer.records.events import Call, Reply
+from analyzer.sessions.kept import Kept
 from analyzer.sessions.ranges import extent
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Operations:
     def __init__(self) -> None:
         self.open: OrderedDict[int, Operation] = OrderedDict()
         self.waiting: dict[tuple[str, int, int], deque[Operation]] = {}
-        self.orphan_results: list[Call] = []
+        self.orphan_results: Kept[Call] = Kept()
         self.evicted = 0
 
     def request(self, call: Call) -> tuple[Operation | None, bool]:
@@ -171,7 +172,7 @@ class Operations:
                 operation.answers.append(answer)
                 queue.remove(operation)
                 return operation, answer
-        if call.retransmit_of < 0 and len(self.orphan_results) < OPEN_KEPT:
+        if call.retransmit_of < 0:
             self.orphan_results.append(call)
         return None, None
 

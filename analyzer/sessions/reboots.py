@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from analyzer.records.events import Call, Reply
 from analyzer.sessions import operations as op
+from analyzer.sessions.kept import KEPT, Kept
 from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.operations import Answer, Operation
 
@@ -77,14 +78,16 @@ class Reboots:
     """Everything about restarts."""
 
     def __init__(self) -> None:
-        self.notices: list[Notice] = []
-        self.graces: list[Grace] = []
+        self.notices: Kept[Notice] = Kept()
+        self.graces: Kept[Grace] = Kept()
         self.active: dict[int, Grace] = {}
-        self.reclaims: list[tuple[Operation, Answer]] = []
-        self.late_reclaims: list[tuple[Operation, Answer]] = []
-        self.refused_reclaims: list[tuple[Operation, Answer]] = []
+        self.reclaims: Kept[tuple[Operation, Answer]] = Kept()
+        self.late_reclaims: Kept[tuple[Operation, Answer]] = Kept()
+        self.refused_reclaims: Kept[tuple[Operation, Answer]] = Kept()
         self.lookups: list[Lookup] = []
         self._open: dict[int, Lookup] = {}
+        self._notice_by_key: dict[tuple[int, int, int], Notice] = {}
+        self._notice_by_call: dict[int, Notice] = {}
         self.evicted = 0
 
     # -- portmap ------------------------------------------------------------------------------
@@ -125,22 +128,28 @@ class Reboots:
     def notify(self, call: Call) -> tuple[Notice, bool]:
         """Take in an SM_NOTIFY; return its notice and whether it is a new one."""
         name, state = call.args.get("mon_name", b""), int(call.args.get("state", 0))
-        for notice in reversed(self.notices):
-            if (notice.sender, notice.receiver, notice.state) == (call.src, call.dst, state):
-                if call.time - notice.calls[-1].time < SERIES:
-                    notice.calls.append(call)
-                    return notice, False
-        notice = Notice(call.src, call.dst, name, state, [call])
-        self.notices.append(notice)
-        return notice, True
+        key = (call.src, call.dst, state)
+        notice = self._notice_by_key.get(key)
+        new = notice is None or call.time - notice.calls[-1].time >= SERIES
+        if notice is None or new:
+            notice = Notice(call.src, call.dst, name, state, [])
+            self.notices.append(notice)
+            if len(self._notice_by_key) >= KEPT:
+                self._notice_by_key.clear()
+            self._notice_by_key[key] = notice
+        notice.calls.append(call)
+        if len(self._notice_by_call) >= KEPT:
+            self._notice_by_call.clear()
+        self._notice_by_call[call.serial] = notice
+        return notice, new
 
-    def notified(self, reply: Reply) -> None:
-        """Take in the answer to an SM_NOTIFY."""
-        for notice in reversed(self.notices):
-            if reply.call in notice.calls:
-                if notice.answer is None and reply.status == 0:
-                    notice.answer = reply
-                return
+    def notified(self, reply: Reply) -> Notice | None:
+        """Take in the answer to an SM_NOTIFY; return the notice that is answered by it for the first time."""
+        notice = self._notice_by_call.get(reply.call.serial)
+        if notice is None or notice.answer is not None or reply.status != 0:
+            return None
+        notice.answer = reply
+        return notice
 
     # -- grace --------------------------------------------------------------------------------
 

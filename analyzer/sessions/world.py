@@ -42,6 +42,7 @@ from analyzer.sessions.conduct import Conduct
 from analyzer.sessions.connections import Connections
 from analyzer.sessions.handles import Handles
 from analyzer.sessions.hosts import Hosts
+from analyzer.sessions.kept import Kept
 from analyzer.sessions.ledger import Ledger
 from analyzer.sessions.model import End, Lock, Place
 from analyzer.sessions.mounts import Mounts
@@ -67,13 +68,13 @@ class Sessions:
         self.conduct = Conduct()
         self.pace = Pace()
         self.circles: list[Circle] = []
-        self.verifiers: list[Verifier] = []
+        self.verifiers: Kept[Verifier] = Kept()
         self.start = 0
         self.end = 0
         self.last_frame = 0
-        self.slow: list[tuple[Operation, Answer]] = []
-        self.asynchronous: list[Operation] = []
-        self.oversized: list[tuple[Operation, Answer]] = []
+        self.slow: Kept[tuple[Operation, Answer]] = Kept()
+        self.asynchronous: Kept[Operation] = Kept()
+        self.oversized: Kept[tuple[Operation, Answer]] = Kept()
         self.nlm_flows: dict[int, tuple[Call, Call]] = {}  # first and last NLM call by connection
         self.nlm_versions: dict[tuple[int, int, int], Call] = {}  # (client, server, version) -> first call
 
@@ -265,24 +266,29 @@ class Sessions:
 
     def _notified(self, reply: Reply) -> None:
         """A reboot notice was taken: what it frees is free now."""
-        before = [n for n in self.reboots.notices if n.answer is None and reply.call in n.calls]
-        self.reboots.notified(reply)
-        for notice in before:
-            if notice.answer is not reply:
-                continue
-            end = End("reboot-notice", reply.frame, reply.time)
-            if notice.role in ("client", "server"):  # a lock server may be a client of its clients
-                freed = self.ledger.free_client(notice.receiver, notice.victim, end, True)
-                if notice.role == "client":
-                    notice.freed = freed
-                for mount in self.mounts.of_client(notice.victim, notice.receiver):
-                    mount.rebooted = Place(reply.frame, reply.time)
-            elif notice.role == "forged":
-                notice.freed = self.ledger.free_client(notice.receiver, notice.victim, end, False)
+        notice = self.reboots.notified(reply)
+        if notice is None:
+            return
+        end = End("reboot-notice", reply.frame, reply.time)
+        if notice.role in ("client", "server"):  # a lock server may be a client of its clients
+            freed = self.ledger.free_client(notice.receiver, notice.victim, end, True)
+            if notice.role == "client":
+                notice.freed = freed
+            for mount in self.mounts.of_client(notice.victim, notice.receiver):
+                mount.rebooted = Place(reply.frame, reply.time)
+        elif notice.role == "forged":
+            notice.freed = self.ledger.free_client(notice.receiver, notice.victim, end, False)
 
     def finish(self) -> None:
         """End of the capture."""
         self.ledger.finish(Place(self.last_frame, self.end))
+
+    def evicted(self) -> int:
+        """What was forgotten to stay within limits, in all builders."""
+        builders = (self, self.ledger, self.mounts, self.operations, self.reboots, self.connections)
+        lists = (value for builder in builders for value in vars(builder).values() if isinstance(value, Kept))
+        others = self.connections.evicted + self.operations.evicted + self.reboots.evicted
+        return others + sum(kept.dropped for kept in lists)
 
     # -- questions of the rules ----------------------------------------------------------------
 
