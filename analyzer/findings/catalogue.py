@@ -18,14 +18,17 @@ from dataclasses import replace
 
 from analyzer.findings import (
     callbacks,
+    callbacks_habits,
     leaks,
     leaks_races,
     performance,
     performance_rates,
+    performance_waits,
     recovery,
     recovery_peers,
     security,
     unmount,
+    unmount_books,
     visibility,
 )
 from analyzer.findings.rule import INFO, POSSIBLE, Case, Confidence, Finding, Rule, Severity
@@ -35,12 +38,15 @@ MODULES = (
     leaks,
     leaks_races,
     callbacks,
+    callbacks_habits,
     unmount,
+    unmount_books,
     recovery,
     recovery_peers,
     security,
     performance,
     performance_rates,
+    performance_waits,
     visibility,
 )
 RULES: dict[str, Rule] = {

@@ -14,7 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.rule import HIGH, LOW, MEDIUM, SECOND, Case, file_name, of_operation, rule, seconds
+from analyzer.findings.rule import (
+    HIGH,
+    LOW,
+    MEDIUM,
+    PROBABLE,
+    SECOND,
+    Case,
+    file_name,
+    of_operation,
+    of_wait,
+    rule,
+    seconds,
+)
 from analyzer.findings.standing import sent_frames
 from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Answer, Operation
@@ -23,6 +35,9 @@ from analyzer.sessions.world import Sessions
 ONE_IS_ENOUGH = 10 * SECOND  # lockd's RPC timeout: the client has given up on the first copy
 SEVERAL = 3
 RESTART_MARGIN = 60 * SECOND
+STANDING = (
+    10 * SECOND
+)  # servers that look for circles answer at once; a thread may resolve one within moments
 
 
 @rule("nlm-server-stall", HIGH)
@@ -94,19 +109,23 @@ def deadlock(s: Sessions) -> Iterator[Case]:
     """Lock owners wait for each other.
 
     ## What it is
-    A lock request answered DEADLCK: granting the wait would close a circle.
+    A lock request answered DEADLCK: granting the wait would close a circle. Or a circle that the server did
+    not see: each owner waits for a lock of the next one, for ten seconds or more.
 
     ## Why it matters
-    The program gets EDEADLK, which few expect.
+    The program gets EDEADLK, which few expect. In a circle that nobody sees, all of them wait for ever.
 
     ## What to do
     Take locks in one order in all programs.
 
+    To end a circle now, stop one of the programs in it.
+
     ## Evidence
-    The request and its answer; the locks its owner held and waited behind.
+    The request and its answer; or the requests that wait and the locks in their way.
 
     ## When it is a false alarm
-    None is known for the status.
+    None is known for the status. Threads of one process count as one owner: one of them may release what
+    another waits behind.
     """
     for operation, answer in s.ledger.deadlocks:
         yield Case(
@@ -117,3 +136,19 @@ def deadlock(s: Sessions) -> Iterator[Case]:
             Place(answer.frame, answer.time),
             **of_operation(s, operation),
         )
+    for circle in s.circles:
+        stood = circle.stood(s.end)
+        if stood >= STANDING:
+            names = " - ".join(s.hosts.address(wait.client) for wait in circle.waits)
+            yield Case(
+                f"{len(circle.waits)} owners waited for each other for {seconds(stood)}, and the server let "
+                f"them: {names}",
+                [
+                    *(frame for wait in circle.waits for frame in wait.request.frames),
+                    *(frame for lock in circle.locks for frame in lock.frames),
+                ],
+                circle.closed,
+                Place(s.last_frame, circle.closed.time + stood),
+                confidence=PROBABLE,
+                **of_wait(s, circle.waits[0]),
+            )

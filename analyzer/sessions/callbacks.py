@@ -36,7 +36,7 @@ class Callbacks:
         self.ledger.offers.append(offer)
         best: tuple[int, Wait, tuple[str, ...]] | None = None
         for wait in reversed(self.ledger.waits_of.get(operation.responder, ())):
-            if wait.ended is not None and operation.call.time - wait.ended.time > WAIT_REMEMBERED:
+            if wait.ended is not None and operation.call.time - _latest(wait) > WAIT_REMEMBERED:
                 continue
             differs = self._differences(operation, wait.request)
             rank = 2 * len(differs) + (wait.ended is not None)
@@ -134,6 +134,12 @@ class Callbacks:
             self.ledger.place(lock, offer.operation.order, place, believes=True)
         else:
             lock.client_end = lock.client_end or lock.server_end
+
+
+def _latest(wait: Wait) -> int:
+    """When a wait ended, or was last called back: a server that did not hear the answer repeats itself."""
+    ended = wait.ended.time if wait.ended is not None else 0
+    return max(ended, wait.offers[-1].operation.call.time) if wait.offers else ended
 
 
 def _same_end(operation: Operation, request: Operation) -> bool:

@@ -4,8 +4,8 @@ In: the ledger and a wait that has just begun. Out: the circle it closes, if it 
 
 Theory. A wait points at the owners of the locks in its way; an owner that waits itself points on. Only a new
 wait can close a circle, so the search starts there, and goes from wait to wait through what stands in the way
-now. An owner is known by the same key for all files of a server. What the server grants or the client gives
-up opens the circle: it stood from its closing to the first end of one of its waits.
+now. An owner is known by the same key for all files of a server. What is granted, given up or released opens
+the circle: it stood from its closing to the first end of one of its waits and locks.
 
 Never: says that the owners are stuck; threads of one process share an owner.
 """
@@ -30,8 +30,8 @@ class Circle:
 
     def stood(self, until: int) -> int:
         """How long it lasted, ns, at most to `until`."""
-        ends = [wait.ended.time for wait in self.waits if wait.ended is not None]
-        return min([until, *ends]) - self.closed.time
+        ends = [wait.ended for wait in self.waits] + [lock.server_end for lock in self.locks]
+        return min([until, *(end.time for end in ends if end is not None)]) - self.closed.time
 
 
 def circle_of(ledger: Ledger, wait: Wait, place: Place) -> Circle | None:

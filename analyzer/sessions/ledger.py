@@ -31,6 +31,7 @@ from analyzer.sessions.model import End, File, Lock, Offer, Overlap, Owner, Plac
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.ranges import Ranges
 
+UNLOCKERS_KEPT = 1024  # owners per file whose last UNLOCKs are known; Linux makes owners all the time
 UNLOCKS_KEPT = 32  # per owner and file: enough to order a late grant behind its own UNLOCK
 DENIALS_KEPT = 64
 WAITS_KEPT = 64  # per client, before those ended long ago are dropped
@@ -132,6 +133,8 @@ class Ledger:
         past.append((operation.order, operation.start, operation.end, operation))
         if len(past) > UNLOCKS_KEPT:
             del past[0]
+        if len(file.unlocks) > UNLOCKERS_KEPT:
+            del file.unlocks[next(iter(file.unlocks))]
         for wait in list(file.waits):
             if wait.owner is owner and wait.start >= operation.start and wait.end <= operation.end:
                 self.end_wait(wait, End("unlock", call.frame, call.time))

@@ -87,6 +87,24 @@ class Honest:
         self.lab.world.wait(1.1)
         made.again().answer(status)
 
+    def closes_circle(self, asked: Waiter) -> bool:
+        """Whether a wait for this would go round in a circle, which programs with one order of locks avoid."""
+        seen, following = {asked.owner}, [asked]
+        while following:
+            waiter = following.pop()
+            for owner, pieces in self.held.items():
+                if owner == waiter.owner or not any(
+                    at in pieces and (waiter.exclusive or pieces[at])
+                    for at in covered(waiter.start, waiter.length)
+                ):
+                    continue
+                if owner == asked.owner:
+                    return True
+                if owner not in seen:
+                    seen.add(owner)
+                    following += [other for other in self.queue if other.owner == owner]
+        return False
+
     def unlock(self, host: Host, svid: int, start: int, length: int, how: dict[str, Any]) -> None:
         """Release a range; whose turn is it?"""
         mine = self.held.get((host.name, svid), {})
@@ -168,7 +186,8 @@ def play(terrain: str, msg: bool, version: int, script: list[tuple[Any, ...]], l
         elif honest.waiting((who, svid)):
             continue  # that process sleeps
         elif kind == "lock":
-            honest.lock(Waiter(host, svid, start, length, exclusive), block, how, clumsy)
+            asked = Waiter(host, svid, start, length, exclusive)
+            honest.lock(asked, block and not honest.closes_circle(asked), how, clumsy)
         elif kind == "unlock":
             honest.unlock(host, svid, start, length, how)
         elif kind == "write":

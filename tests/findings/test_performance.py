@@ -1,8 +1,8 @@
 """Stalls and knots: each rule fires on its fault and spares its innocent twin."""
 
-from analyzer.findings.rule import DEFINITE, HIGH, LOW, MEDIUM
+from analyzer.findings.rule import DEFINITE, HIGH, LOW, MEDIUM, PROBABLE
 from tests.findings.lab import Lab
-from tests.world import LOCKD
+from tests.world import LOCKD, Request
 
 # -- nlm-server-stall -----------------------------------------------------------------------------
 
@@ -115,3 +115,41 @@ def test_deadlock__silent_when_a_chain_of_waits_does_not_close(lab: Lab) -> None
     lab.server.granted(lab.alice, db, 1, 1, 1)
     lab.later(1)
     lab.clean("deadlock")
+
+
+def circle(lab: Lab, seconds: float) -> list[Request]:
+    """Three owners wait for each other, and the server does not see it."""
+    files = [lab.mounted(host) for host in (lab.alice, lab.bob, lab.carol)]
+    db, other = files[0], lab.alice.lookup(lab.export, "other")
+    lab.alice.lock(db, 1, 0, 1)
+    lab.bob.lock(other, 2, 0, 1)
+    lab.carol.lock(db, 3, 1, 1)
+    waits = [
+        lab.alice.wait_for(other, 1, 0, 1),
+        lab.bob.wait_for(db, 2, 1, 1),
+        lab.carol.wait_for(db, 3, 0, 1),
+    ]
+    lab.world.wait(seconds)
+    return waits
+
+
+def test_deadlock__fires_for_a_circle_that_the_server_does_not_see(lab: Lab) -> None:
+    waits = circle(lab, 15)
+    lab.later(1)
+    found = lab.fires("deadlock", *waits, severity=HIGH, confidence=PROBABLE, server=lab.server)
+    assert "3 owners waited for each other" in found.message
+
+
+def test_deadlock__fires_for_a_circle_that_was_broken_in_the_end(lab: Lab) -> None:
+    waits = circle(lab, 15)
+    lab.alice.cancel(lab.export.file("other"), 1, 0, 1)
+    lab.later(100)
+    found = lab.fires("deadlock", *waits, severity=HIGH, confidence=PROBABLE)
+    assert "for 15 s" in found.message
+
+
+def test_deadlock__silent_when_a_circle_is_soon_broken(lab: Lab) -> None:
+    circle(lab, 5)
+    lab.alice.unlock(lab.export.file("db"), 1, 0, 1)
+    lab.later(60)
+    lab.silent("deadlock")
