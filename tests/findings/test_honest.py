@@ -88,7 +88,7 @@ class Honest:
         made.again().answer(status)
 
     def closes_circle(self, asked: Waiter) -> bool:
-        """Whether a wait for this would go round in a circle, which programs with one order of locks avoid."""
+        """Whether to wait for this would close a circle; programs that lock in one order never do."""
         seen, following = {asked.owner}, [asked]
         while following:
             waiter = following.pop()
