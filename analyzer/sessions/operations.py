@@ -30,6 +30,8 @@ GRANTED, DENIED, DENIED_NOLOCKS, BLOCKED, DENIED_GRACE_PERIOD = range(5)
 DEADLCK, ROFS, STALE_FH, FBIG, FAILED = range(5, 10)
 
 OPEN_KEPT = 1 << 17
+PLAIN = ("TEST", "LOCK", "NM_LOCK", "UNLOCK", "CANCEL", "GRANTED")
+KEPT_ARGUMENTS = ("state", "l_offset", "l_len")
 
 SYNC = {1: "TEST", 2: "LOCK", 3: "CANCEL", 4: "UNLOCK", 5: "GRANTED", 20: "SHARE", 21: "UNSHARE"}
 SYNC |= {22: "NM_LOCK", 23: "FREE_ALL"}
@@ -44,7 +46,6 @@ class Answer(NamedTuple):
     frame: int
     time: int
     call: Call  # the copy it answers
-    result: dict[str, object]
 
 
 @dataclass(slots=True, eq=False)
@@ -127,6 +128,8 @@ class Operations:
         if kind is None:
             return None, False
         operation = _operation(kind, call, call.procedure in MSG)
+        if kind in PLAIN:  # what it asked for is in the operation; a capture may hold millions of them
+            call.args = {name: call.args[name] for name in KEPT_ARGUMENTS if name in call.args}
         self._enter(call.serial, operation)
         if operation.is_async:
             key = (kind, call.src, call.dst)
@@ -147,7 +150,8 @@ class Operations:
         status = reply.result.get("status")
         if status is None and operation.kind != "FREE_ALL":
             return operation, None
-        answer = Answer(int(status or 0), reply.frame, reply.time, reply.call, reply.result)
+        reply.result = {}
+        answer = Answer(int(status or 0), reply.frame, reply.time, reply.call)
         operation.answers.append(answer)
         return operation, answer
 
@@ -167,7 +171,6 @@ class Operations:
                     call.frame,
                     call.time,
                     operation.calls[-1],
-                    call.args,
                 )
                 operation.answers.append(answer)
                 queue.remove(operation)
