@@ -221,7 +221,7 @@ def nlm_smnotify_remote(s: Sessions) -> Iterator[Case]:
     Containers whose loopback is a bridge.
     """
     for call in s.conduct.calls.get("nlm-sm-notify", ()):
-        if call.src == call.dst or _is_loopback(s, call.src):
+        if call.src == call.dst or is_loopback(s, call.src):
             continue
         accepted = call.reply is not None and call.reply.status == 0
         yield Case(
@@ -254,7 +254,7 @@ def sm_mon_remote(s: Sessions) -> Iterator[Case]:
     User-space servers in containers with an address of their own.
     """
     for call in s.conduct.calls.get("sm-mon", ()):
-        if call.src == call.dst or _is_loopback(s, call.src):
+        if call.src == call.dst or is_loopback(s, call.src):
             continue
         reply = call.reply
         accepted = reply is not None and reply.status == 0 and reply.result.get("status", 0) == 0
@@ -302,6 +302,7 @@ def free_all_unexpected(s: Sessions) -> Iterator[Case]:
         )
 
 
-def _is_loopback(s: Sessions, host: int) -> bool:
+def is_loopback(s: Sessions, host: int) -> bool:
+    """Whether a host talks to itself."""
     address = s.hosts.address(host)
     return address == "::1" or address.startswith("127.")

@@ -52,6 +52,8 @@ from analyzer.sessions.reboots import Grace, Notice, Reboots
 
 SLOW = 2_000_000_000  # ns: a lock server that is well answers in milliseconds
 
+CIRCLES_KEPT = 4096
+
 
 class Sessions:
     """Everything the rules may read."""
@@ -140,6 +142,8 @@ class Sessions:
             self.mounts.call(call)
         elif program == PORTMAP:
             self.reboots.lookup(call)
+            if call.procedure in (1, 2, 5, 10):  # SET, UNSET, CALLIT or BCAST, INDIRECT (RFC 1833)
+                self.conduct.call("portmap", call)
         elif program == NSM:
             self._nsm_call(call)
         elif program == NFS and call.version == 3:
@@ -261,7 +265,7 @@ class Sessions:
         wait = operation.wait
         if wait is not None and wait.request is operation and wait.ended is None:
             circle = circle_of(self.ledger, wait, Place(answer.frame, answer.time))
-            if circle is not None:
+            if circle is not None and len(self.circles) < CIRCLES_KEPT:
                 self.circles.append(circle)
 
     def _notified(self, reply: Reply) -> None:

@@ -1,0 +1,128 @@
+"""Identity: each rule fires on its fault and spares its innocent twin."""
+
+import pytest
+
+from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, LOW
+from analyzer.protocols.mount import MOUNT
+from analyzer.protocols.nfs3 import NFS
+from analyzer.protocols.nlm import NLM
+from analyzer.protocols.portmap import PORTMAP
+from tests.findings.lab import Lab
+from tests.world import RPCBIND
+
+# -- owner-collision ------------------------------------------------------------------------------
+
+
+def test_owner_collision__fires_when_two_names_share_an_address(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    first = linux.alice.lock(db, 5)
+    second = linux.alice.lock(db, 5, caller_name="dave", oh=b"5@dave")
+    linux.alice.lock(linux.export.file("other"), 6)
+    linux.fires(
+        "owner-collision",
+        first,
+        second,
+        client=linux.alice,
+        severity=CRITICAL,
+        confidence=DEFINITE,
+        path="/srv/db",
+    )
+
+
+def test_owner_collision__silent_about_a_new_name_and_a_released_lock(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.lock(db, 5)
+    linux.alice.lock(db, 5, caller_name="dave", oh=b"5@dave")
+    linux.silent("owner-collision")
+
+
+def test_owner_collision__silent_when_it_was_released(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.lock(db, 5)
+    linux.alice.unlock(db, 5)
+    linux.alice.lock(db, 5, caller_name="dave", oh=b"5@dave")
+    linux.alice.lock(linux.export.file("other"), 6)
+    linux.silent("owner-collision")
+
+
+# -- foreign-unlock -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("terrain", ["ganesha6", "opaque"])
+def test_foreign_unlock__fires_when_the_server_believed_it(terrain: str) -> None:
+    lab = Lab(terrain)
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5)
+    unlock = lab.mallory.unlock(db, 5, caller_name="alice", oh=b"5@alice")
+    lab.bob.lock(db, 2)
+    lab.fires("foreign-unlock", lock, unlock, client=lab.alice, peer=lab.mallory, severity=CRITICAL)
+
+
+def test_foreign_unlock__silent_when_nothing_came_of_it(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 5)
+    lab.mallory.unlock(db, 5, caller_name="alice", oh=b"5@alice")
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.silent("foreign-unlock")
+
+
+def test_foreign_unlock__silent_about_the_same_host_at_another_address(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 5)
+    second = lab.world.host("alice", lab.mallory.address, transport=lab.alice.transport)
+    second.lockd = lab.alice.lockd
+    second.unlock(db, 5)
+    lab.bob.lock(db, 2)
+    lab.silent("foreign-unlock")
+
+
+# -- unmonitored-lock -----------------------------------------------------------------------------
+
+
+def test_unmonitored_lock__fires_for_nm_lock(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lock = lab.alice.nlm(22, db, 5, 0, 0, exclusive=True)
+    lab.fires("unmonitored-lock", lock, client=lab.alice, severity=LOW, confidence=DEFINITE)
+
+
+def test_unmonitored_lock__silent_for_lock_and_for_a_refusal(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 5)
+    lab.bob.nlm(22, db, 5, 0, 0, "DENIED", exclusive=True)
+    lab.silent("unmonitored-lock")
+
+
+# -- portmap-tamper -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("procedure", [1, 2])
+def test_portmap_tamper__fires_when_the_map_was_changed(lab: Lab, procedure: int) -> None:
+    args = {"prog": MOUNT, "vers": 3, "prot": 17, "port": 999}
+    call = lab.mallory.call(
+        lab.server, (PORTMAP, 2), procedure, args, port=RPCBIND, transport="udp", reply={"done": 1}
+    )
+    lab.fires(
+        "portmap-tamper", call, server=lab.server, client=lab.mallory, severity=HIGH, confidence=DEFINITE
+    )
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_portmap_tamper__fires_when_locks_are_called_through_it(lab: Lab, answered: bool) -> None:
+    args = {"prog": NLM, "vers": 4, "proc": 16, "args": b""}
+    reply = {"port": 4045, "res": b""} if answered else None
+    call = lab.mallory.call(lab.server, (PORTMAP, 2), 5, args, port=RPCBIND, transport="udp", reply=reply)
+    lab.fires("portmap-tamper", call, client=lab.mallory, severity=HIGH if answered else LOW)
+
+
+@pytest.mark.parametrize(("program", "procedure"), [(NFS, 1), (NLM, 0)])
+def test_portmap_tamper__silent_about_others_pings_and_refusals(
+    lab: Lab, program: int, procedure: int
+) -> None:
+    args = {"prog": program, "vers": 3, "proc": procedure, "args": b""}
+    lab.mallory.call(
+        lab.server, (PORTMAP, 2), 5, args, port=RPCBIND, transport="udp", reply={"port": 1, "res": b""}
+    )
+    refused = {"prog": MOUNT, "vers": 3, "prot": 17, "port": 999}
+    lab.mallory.call(lab.server, (PORTMAP, 2), 1, refused, port=RPCBIND, transport="udp", reply={"done": 0})
+    lab.mallory.getport(lab.server, NLM, 4045)
+    lab.silent("portmap-tamper")
