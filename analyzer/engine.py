@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from analyzer import kernels
 from analyzer.capture.find import find_captures
 from analyzer.capture.reader import Reader
@@ -28,6 +30,7 @@ from analyzer.front import ARENA, Delivery, Front, ahead
 from analyzer.protocols import procedure_label
 from analyzer.records.decode import Batch, Records
 from analyzer.records.events import Event
+from analyzer.sessions.connections import Traffic
 from analyzer.sessions.world import Sessions
 from analyzer.tables import Bytes, Messages
 
@@ -115,7 +118,29 @@ class Engine:
         """The capture is over."""
         for delivery in self.front.finish():
             self.take(self.read(delivery))
+        self.close()
+
+    def close(self) -> None:
+        """Everything has been taken in."""
+        self.sessions.connections.traffic = self.traffic()
         self.sessions.finish()
+
+    def traffic(self) -> list[Traffic]:
+        """TCP segments by direction between two hosts."""
+        flows, streams = self.front.dissector.flows, self.front.assembler.streams
+        sums: dict[tuple[int, int], Traffic] = {}
+        for row in np.flatnonzero(streams.segments).tolist():
+            flow, side = divmod(row, 2)
+            ends = int(flows.host0[flow]), int(flows.host1[flow])
+            source, target = ends if side == 0 else ends[::-1]
+            known = sums.get((source, target), Traffic(source, target, 0, 0, 0, set()))
+            known.streams.add((flow, side))
+            sums[source, target] = known._replace(
+                segments=known.segments + int(streams.segments[row]),
+                repeated=known.repeated + int(streams.repeated[row]),
+                reordered=known.reordered + int(streams.reordered[row]),
+            )
+        return list(sums.values())
 
     def read(self, delivery: Delivery) -> Reading:
         """The records of a delivery."""
@@ -225,10 +250,10 @@ def analyze(
             readings = map(engine.read, deliveries())
         for reading in readings:
             engine.take(reading)
-        engine.sessions.finish()
+        engine.close()
     health = engine.health()
     health.dropped_by_capture = sum(info.drops for info in infos)
-    return Analysis(infos, health, engine.counts(), evaluate(engine.sessions, codes), engine.sessions)
+    return Analysis(infos, health, engine.counts(), findings, engine.sessions)
 
 
 @contextmanager
