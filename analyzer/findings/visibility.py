@@ -1,6 +1,6 @@
 """What the capture cannot show: never faults, always worth a line.
 
-In: connections. Out: cases about the capture itself.
+In: connections, mounts. Out: cases about the capture itself.
 
 Never: above `info`.
 """
@@ -9,9 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.rule import INFO, Case, rule
+from analyzer.findings.rule import INFO, SECOND, Case, rule, seconds
 from analyzer.sessions.model import Place
 from analyzer.sessions.world import Sessions
+
+IN_USE = 600 * SECOND  # long enough for a program that locks at all to have done so
+REPEATED = 20  # fewer are a bad moment
+LOSSY = 10  # per thousand: from here on TCP is visibly slower
+SEEN_TWICE = 450  # per thousand: no connection loses half; the capture sees packets at two points of the path
 
 
 @rule("capture-blind-spot", INFO)
@@ -47,3 +52,82 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
         Place(first.frame, first.time),
         Place(s.connections.holes[-1].frame, s.connections.holes[-1].time),
     )
+
+
+@rule("no-nlm-traffic", INFO)
+def no_nlm_traffic(s: Sessions) -> Iterator[Case]:
+    """A client writes to an export and never locks, while others lock there.
+
+    ## What it is
+    A client created or wrote files of an export for ten minutes or more without one lock request to this
+    server, to which other hosts sent some.
+
+    ## Why it matters
+    It may be mounted `nolock` or with `local_lock=`: its locks then hold on its own host only, and exclude
+    nobody else.
+
+    ## What to do
+    Look at the options of the mount (`/proc/mounts` on the client).
+
+    ## Evidence
+    The first and the last NFS call.
+
+    ## When it is a false alarm
+    It is no alarm: perhaps none of its programs locks, or its locks are NFSv4's, or took a path that was not
+    captured.
+    """
+    asked = set(s.pace.copies)
+    locking = {server for _, server in asked}
+    for mount in s.mounts.sessions.values():
+        first, last = mount.first, mount.last
+        if first is None or last is None or not mount.writes or last.time - first.time < IN_USE:
+            continue
+        if mount.server in locking and (mount.client, mount.server) not in asked:
+            yield Case(
+                f"{s.hosts.address(mount.client)} used {mount.path or 'an export'} for "
+                f"{seconds(last.time - first.time)} ({mount.calls} calls, {mount.writes} of them WRITE or "
+                f"CREATE) and asked for no lock, as others did",
+                [first.frame, last.frame],
+                first,
+                last,
+                server=mount.server,
+                client=mount.client,
+                export=mount.path,
+            )
+
+
+@rule("network-loss", INFO)
+def network_loss(s: Sessions) -> Iterator[Case]:
+    """The network loses segments between two hosts.
+
+    ## What it is
+    At least ten of a thousand TCP segments from one host to another, and twenty in all, were sent again.
+
+    ## Why it matters
+    TCP repairs the loss, but every repair is a pause: with NFS and locks on one connection, everything waits.
+
+    ## What to do
+    Look at the interfaces and switches on the way (errors, drops, duplex), and at the load of the receiver.
+
+    ## Evidence
+    The segments that were sent again.
+
+    ## When it is a false alarm
+    It is no alarm. A capture that saw a part of the packets twice counts them as sent again.
+    """
+    for traffic in s.connections.traffic:
+        share = traffic.repeated * 1000 / max(traffic.segments, 1)
+        if traffic.repeated < REPEATED or not LOSSY <= share < SEEN_TWICE:
+            continue
+        repeats = [r for r in s.connections.repeats if (r.flow, r.side) in traffic.streams]
+        if repeats:
+            source, target = s.hosts.address(traffic.source), s.hosts.address(traffic.target)
+            yield Case(
+                f"{traffic.repeated} of {traffic.segments} TCP segments from {source} to {target} were sent "
+                f"again ({share:.0f} per thousand), {traffic.reordered} came out of order",
+                [repeat.frame for repeat in repeats],
+                Place(repeats[0].frame, repeats[0].time),
+                Place(repeats[-1].frame, repeats[-1].time),
+                client=traffic.source,
+                peer=traffic.target,
+            )

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from analyzer.records.events import Control, Hole, Repeat, Unreachable
 from analyzer.sessions.kept import Kept
@@ -50,6 +51,17 @@ class Connection:
         return self.tries[0][1] if self.tries else 0
 
 
+class Traffic(NamedTuple):
+    """TCP segments from one host to another, of the connections that the capture still knew at its end."""
+
+    source: int
+    target: int
+    segments: int
+    repeated: int
+    reordered: int
+    streams: set[tuple[int, int]]  # flow and side
+
+
 class Connections:
     """The connections of a capture, newest kept."""
 
@@ -62,6 +74,7 @@ class Connections:
         self.holes: Kept[Hole] = Kept(HOLES_KEPT)
         self.hole_count = 0
         self.repeats: deque[Repeat] = deque(maxlen=REPEATS_KEPT)
+        self.traffic: list[Traffic] = []  # told at the end
         self.acked: Callable[[int, int], int] = _never
 
     def control(self, event: Control) -> None:

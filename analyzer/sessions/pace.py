@@ -21,6 +21,7 @@ from analyzer.sessions.operations import Answer, Operation
 from analyzer.tables import TCP
 
 KEYS_KEPT = 65536
+BURSTS_KEPT = 4096
 FRAMES_KEPT = 64
 COPIES_KEPT = 4096
 MIRRORED = (
@@ -75,7 +76,8 @@ class Meter:
             recent.burst = None
         elif recent.burst is None:
             recent.burst = Burst(about, list(places), len(places), place)
-            self.bursts.append(recent.burst)
+            if len(self.bursts) < BURSTS_KEPT:
+                self.bursts.append(recent.burst)
         else:
             burst = recent.burst
             burst.count += 1

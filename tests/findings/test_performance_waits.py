@@ -1,5 +1,7 @@
 """Waiting: each rule fires on its fault and spares its innocent twin."""
 
+from typing import Any
+
 import pytest
 
 from analyzer.findings.rule import DEFINITE, INFO, LOW, MEDIUM, PROBABLE
@@ -101,7 +103,7 @@ def test_blocked_too_long__silent_for_a_minute(lab: Lab) -> None:
 # -- lock-convoy ----------------------------------------------------------------------------------
 
 
-def queue(lab: Lab, waiters: int, seconds: float, step: int = 0, **how: bool) -> None:
+def queue(lab: Lab, waiters: int, seconds: float, step: int = 0, **how: Any) -> None:
     """Alice holds a lock, and so many wait for it."""
     db = lab.mounted(lab.alice, lab.bob, lab.carol)
     lab.alice.lock(db, 1)

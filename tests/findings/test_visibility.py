@@ -2,6 +2,7 @@
 
 from analyzer.findings.rule import DEFINITE, INFO
 from tests.findings.lab import Lab
+from tests.network import Packet
 from tests.world import LOCKD
 
 
@@ -35,3 +36,74 @@ def test_capture_blind_spot__silent_when_the_capture_began_late(linux: Lab) -> N
     linux.alice.getattr(db)
     linux.later(1)
     linux.clean("capture-blind-spot")
+
+
+# -- no-nlm-traffic -------------------------------------------------------------------------------
+
+
+def use(lab: Lab, minutes: int, writes: bool = True) -> None:
+    """Alice locks; bob only writes, or only looks."""
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    for _ in range(minutes):
+        lab.world.wait(60)
+        lab.bob.write(db) if writes else lab.bob.getattr(db)
+    lab.alice.unlock(db, 1)
+    lab.later(1)
+
+
+def test_no_nlm_traffic__fires(lab: Lab) -> None:
+    use(lab, 11)
+    found = lab.fires("no-nlm-traffic", severity=INFO, client=lab.bob, server=lab.server, export="/srv")
+    assert "11 of them WRITE or CREATE" in found.message
+
+
+def test_no_nlm_traffic__silent_for_a_short_while(lab: Lab) -> None:
+    use(lab, 9)
+    lab.clean("no-nlm-traffic")
+
+
+def test_no_nlm_traffic__silent_for_a_reader(lab: Lab) -> None:
+    use(lab, 11, writes=False)
+    lab.clean("no-nlm-traffic")
+
+
+def test_no_nlm_traffic__silent_when_nobody_locks(lab: Lab) -> None:
+    db = lab.mounted(lab.bob)
+    for _ in range(11):
+        lab.world.wait(60)
+        lab.bob.write(db)
+    lab.clean("no-nlm-traffic")
+
+
+# -- network-loss ---------------------------------------------------------------------------------
+
+
+def lose(linux: Lab, losses: int, calls: int) -> None:
+    """Some segments of alice have to be sent twice."""
+    db = linux.mounted(linux.alice)
+    for number in range(calls):
+        linux.world.wait(0.1)
+        lock = linux.alice.lock(db, 1, reply=None if number < losses else "GRANTED")
+        if number < losses:
+            sent = max(linux.world.packets[-2:], key=lambda packet: len(packet.data))
+            linux.world.packet(linux.alice.address, linux.server.address, 6, tcp_of(sent))
+            lock.answer("GRANTED")
+    linux.alice.unlock(db, 1)
+    linux.later(1)
+
+
+def tcp_of(packet: Packet) -> bytes:
+    """The TCP segment of an IPv4 packet."""
+    return packet.data[14 + 20 :]
+
+
+def test_network_loss__fires(linux: Lab) -> None:
+    lose(linux, 24, 60)
+    found = linux.fires("network-loss", severity=INFO, client=linux.alice, peer=linux.server)
+    assert "were sent again" in found.message
+
+
+def test_network_loss__silent_for_a_few(linux: Lab) -> None:
+    lose(linux, 15, 60)
+    linux.clean("network-loss")
