@@ -251,6 +251,7 @@ def analyze(
         for reading in readings:
             engine.take(reading)
         engine.close()
+        findings = evaluate(engine.sessions, codes)
     health = engine.health()
     health.dropped_by_capture = sum(info.drops for info in infos)
     return Analysis(infos, health, engine.counts(), findings, engine.sessions)
