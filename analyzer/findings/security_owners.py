@@ -12,7 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.rule import CRITICAL, HIGH, LOW, Case, file_name, of_lock, rule
+from analyzer.findings.rule import (
+    CRITICAL,
+    HIGH,
+    LOW,
+    MEDIUM,
+    SECOND,
+    Case,
+    file_name,
+    of_lock,
+    of_operation,
+    rule,
+)
 from analyzer.findings.security import is_loopback
 from analyzer.protocols import procedure_label, program_label
 from analyzer.protocols.mount import MOUNT
@@ -26,6 +37,7 @@ from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
 
 SET, UNSET = 1, 2
+OPEN = 10 * SECOND  # an asynchronous request without an answer is over after this long
 
 
 @rule("owner-collision", CRITICAL)
@@ -206,3 +218,48 @@ def portmap_tamper(s: Sessions) -> Iterator[Case]:
             server=call.dst,
             client=call.src,
         )
+
+
+@rule("cookie-reuse-conflict", MEDIUM)
+def cookie_reuse_conflict(s: Sessions) -> Iterator[Case]:
+    """One cookie stands for two requests at once: their results can be taken for each other's.
+
+    ## What it is
+    Two asynchronous requests of one kind between the same hosts with the same cookie, about different locks,
+    the first without an answer when the second was sent.
+
+    ## Why it matters
+    Asynchronous results are told apart by the cookie alone: a denial may be read as a grant.
+
+    ## What to do
+    Update the host that sent them: this is a fault of its lock manager.
+
+    ## Evidence
+    Both requests and what came back.
+
+    ## When it is a false alarm
+    A host that restarted in between and counts anew.
+    """
+    latest: dict[tuple[int, int, str, bytes], Operation] = {}
+    for operation in s.asynchronous:
+        key = (operation.requester, operation.responder, operation.kind, operation.cookie)
+        before = latest.get(key)
+        latest[key] = operation
+        if before is None or not operation.cookie or _about(before) == _about(operation):
+            continue
+        over = before.answers[0].time if before.answers else before.call.time + OPEN
+        if operation.call.time < min(over, before.call.time + OPEN):
+            yield Case(
+                f"{s.hosts.address(operation.requester)} sent {operation.kind} requests about two locks with "
+                f"one cookie (frames {before.call.frame} and {operation.call.frame}) before the first was "
+                f"answered",
+                [*before.frames, *operation.frames],
+                Place(before.call.frame, before.call.time),
+                Place(operation.call.frame, operation.call.time),
+                subject=operation,
+                **of_operation(s, operation),
+            )
+
+
+def _about(operation: Operation) -> tuple[object, ...]:
+    return operation.fh, operation.svid, operation.start, operation.end

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, LOW
+from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, LOW, MEDIUM
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
@@ -126,3 +126,23 @@ def test_portmap_tamper__silent_about_others_pings_and_refusals(
     lab.mallory.call(lab.server, (PORTMAP, 2), 1, refused, port=RPCBIND, transport="udp", reply={"done": 0})
     lab.mallory.getport(lab.server, NLM, 4045)
     lab.silent("portmap-tamper")
+
+
+# -- cookie-reuse-conflict ------------------------------------------------------------------------
+
+
+def test_cookie_reuse_conflict__fires_when_both_are_open(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    first = lab.alice.lock(db, 5, 0, 10, None, msg=True, cookie=b"same")
+    second = lab.alice.lock(db, 6, 20, 10, None, msg=True, cookie=b"same")
+    lab.fires("cookie-reuse-conflict", first, second, client=lab.alice, severity=MEDIUM, confidence=DEFINITE)
+
+
+def test_cookie_reuse_conflict__silent_about_polls_and_what_is_answered(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 5, 0, 10, "GRACE", msg=True, cookie=b"same")
+    lab.alice.lock(db, 5, 0, 10, msg=True, cookie=b"same")
+    lab.alice.lock(db, 6, 20, 10, msg=True, cookie=b"same")
+    lab.alice.lock(db, 7, 40, 10, msg=True, cookie=b"same")
+    lab.alice.unlock(db, 7, 40, 10, msg=True, cookie=b"same")
+    lab.silent("cookie-reuse-conflict")
