@@ -234,7 +234,7 @@ def grant_callback_missing(s: Sessions) -> Iterator[Case]:
                 confidence=shown[1],
                 demote=0 if s.whole(wait.request.call.flow, wait.since.time, s.end) else 1,
                 subject=wait,
-                group=None if wait.file.server in called else "calls nobody back",
+                one=None if wait.file.server in called else wait.file.server,
                 **of_wait(s, wait),
             )
             break

@@ -73,6 +73,8 @@ def evaluate(s: Sessions, codes: Collection[str] | None = None) -> list[Finding]
 
 
 def _key(case: Case) -> object:
+    if case.one is not None:
+        return ("one", case.one)
     place = case.file.fh if case.file is not None else (case.path, case.export)
     return (case.server, case.client, case.peer, place, case.group)
 

@@ -74,6 +74,7 @@ class Case:
     demote: int = 0
     cut_short: bool = False  # the capture ended before the waiting window did
     group: object = None  # what besides server, client, file and export tells findings apart
+    one: object = None  # where set: all cases with this are one finding, whatever they are about
     remedy: str | None = None
     cause: object = None  # the object (lock, notice, grace ...) whose finding explains this one
     subject: object = None  # the object this one is about, for others to name as their cause

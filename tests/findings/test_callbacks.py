@@ -591,3 +591,18 @@ def test_async_result_orphan__silent_about_a_second_copy(lab: Lab) -> None:
     lab.alice.unlock(db, 5)
     lab.later(1)
     lab.clean("async-result-orphan")
+
+
+def test_grant_callback_missing__fires_once_for_a_server_that_calls_nobody_back(lab: Lab) -> None:
+    lab.mounted(lab.alice, lab.bob)
+    for name in ("db", "log", "spool"):
+        file = lab.alice.lookup(lab.export, name)
+        lab.alice.lock(file, 1)
+        lab.bob.wait_for(file, 2)
+        lab.world.wait(1)
+        lab.alice.unlock(file, 1)
+        lab.world.wait(20)
+        lab.bob.lock(file, 2, block=True)
+        lab.world.wait(5)
+    found = [f for f in lab.findings() if f.code == "grant-callback-missing"]
+    assert [f.count for f in found] == [3]
