@@ -58,7 +58,6 @@ class Handles:
         self.table = table
         self.parents: dict[int, tuple[int, bytes]] = {}
         self.children: dict[tuple[int, bytes], int] = {}
-        self.removed: dict[int, tuple[int, int]] = {}
         self.roots: dict[int, str] = {}
         self.exports: list[Export] = []
         self.known = 0  # handles of the table that were told of; the record stage may be ahead

@@ -82,8 +82,3 @@ class Hosts:
         """Frame and time of the last packet that `host` sent; (0, 0) if it never did."""
         assert self.table is not None
         return int(self.table.last_frame[host]), int(self.table.last_time[host])
-
-    def first_seen(self, host: int) -> tuple[int, int]:
-        """Frame and time of the first packet that `host` sent."""
-        assert self.table is not None
-        return int(self.table.first_frame[host]), int(self.table.first_time[host])

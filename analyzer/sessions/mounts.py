@@ -39,7 +39,6 @@ class Goodbye:
     first_after: Place | None = None
     last_after: Place | None = None
     calls_after: int = 0
-    others_before: bool = False
 
 
 @dataclass(slots=True, eq=False)
