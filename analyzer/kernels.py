@@ -232,9 +232,11 @@ def cache_directory() -> Path | None:
 
 def _find_cache_directory() -> Path | None:
     base = os.environ.get("LOCKSCOPE_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    home = Path(base) if base else Path.home() / ".cache"
+    parents = [Path(tempfile.gettempdir()) / f"lockscope-{os.getuid()}"]
+    with suppress(RuntimeError):  # a user without a home
+        parents.insert(0, (Path(base) if base else Path.home() / ".cache") / "lockscope")
     name = f"kernels-{source_key()}"
-    for parent in (home / "lockscope", Path(tempfile.gettempdir()) / f"lockscope-{os.getuid()}"):
+    for parent in parents:
         try:
             (parent / name).mkdir(parents=True, exist_ok=True, mode=0o700)
             # Code is loaded from here: the directory must be ours and nobody else's to write.

@@ -200,6 +200,20 @@ def test_the_cache_goes_where_it_may_be_written(tmp_path: Path, monkeypatch: pyt
     assert kernels.is_warm()
 
 
+def test_a_user_without_a_home_has_a_cache_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(kernels, "_directory", False)
+    for name in ("LOCKSCOPE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    directory = kernels.cache_directory()
+    assert directory is not None
+    assert directory.parent.parent == tmp_path
+
+
 def test_without_a_place_to_write_there_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("no directory")
