@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from analyzer.records.events import Call
 from analyzer.sessions import operations as op
+from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.tables import TCP
@@ -58,7 +59,7 @@ class Meter:
     def __init__(self, limit: int, window: int) -> None:
         self.limit = limit
         self.window = window
-        self.bursts: list[Burst] = []
+        self.bursts: Kept[Burst] = Kept(BURSTS_KEPT)
         self._recent: OrderedDict[object, Recent] = OrderedDict()
 
     def tick(self, key: object, place: Place, about: Operation) -> None:
@@ -76,8 +77,7 @@ class Meter:
             recent.burst = None
         elif recent.burst is None:
             recent.burst = Burst(about, list(places), len(places), place)
-            if len(self.bursts) < BURSTS_KEPT:
-                self.bursts.append(recent.burst)
+            self.bursts.append(recent.burst)
         else:
             burst = recent.burst
             burst.count += 1

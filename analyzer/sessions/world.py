@@ -47,7 +47,7 @@ from analyzer.sessions.ledger import Ledger
 from analyzer.sessions.model import End, Lock, Place
 from analyzer.sessions.mounts import Mounts
 from analyzer.sessions.operations import Answer, Operation, Operations
-from analyzer.sessions.pace import Pace
+from analyzer.sessions.pace import Meter, Pace
 from analyzer.sessions.reboots import Grace, Notice, Reboots
 
 SLOW = 2_000_000_000  # ns: a lock server that is well answers in milliseconds
@@ -69,7 +69,7 @@ class Sessions:
         self.reboots = Reboots()
         self.conduct = Conduct()
         self.pace = Pace()
-        self.circles: list[Circle] = []
+        self.circles: Kept[Circle] = Kept(CIRCLES_KEPT)
         self.verifiers: Kept[Verifier] = Kept()
         self.start = 0
         self.end = 0
@@ -265,7 +265,7 @@ class Sessions:
         wait = operation.wait
         if wait is not None and wait.request is operation and wait.ended is None:
             circle = circle_of(self.ledger, wait, Place(answer.frame, answer.time))
-            if circle is not None and len(self.circles) < CIRCLES_KEPT:
+            if circle is not None:
                 self.circles.append(circle)
 
     def _notified(self, reply: Reply) -> None:
@@ -289,7 +289,11 @@ class Sessions:
 
     def evicted(self) -> int:
         """What was forgotten to stay within limits, in all builders."""
-        builders = (self, self.ledger, self.mounts, self.operations, self.reboots, self.connections)
+        meters = (value for value in vars(self.pace).values() if isinstance(value, Meter))
+        builders = (
+            *(self, self.ledger, self.mounts, self.operations, self.reboots, self.connections),
+            *meters,
+        )
         lists = (value for builder in builders for value in vars(builder).values() if isinstance(value, Kept))
         others = self.connections.evicted + self.operations.evicted + self.reboots.evicted
         return others + sum(kept.dropped for kept in lists)

@@ -20,7 +20,9 @@ def test_what_is_dropped_anywhere_is_told() -> None:
     engine.sessions.connections.unreachable.dropped = 3
     engine.sessions.reboots.evicted = 4
     engine.sessions.mounts.dumps.dropped = 5
-    assert engine.health().faults == {"state_evicted": 12}
+    engine.sessions.circles.dropped = 6
+    engine.sessions.pace.denied.bursts.dropped = 7
+    assert engine.health().faults == {"state_evicted": 25}
 
 
 def test_an_ordinary_capture_drops_nothing() -> None:
