@@ -38,7 +38,7 @@ outside the kernel sends forged or malformed calls to real kernels.
 about = """
 NAME.json is the label: every step with its time on the clock of the packet timestamps, plain facts,
 and what server and clients believed at the end. NAME.expect.json says what a good analyzer reports
-from the packets alone; the rules are in tests/expectations.py. Captures over 300 KB are compressed
+from the packets alone; the rules are in analyzer/score/expectations.py. Captures over 300 KB are compressed
 by zstd.
 """
 '''

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests import expectations, manifest
-from tests.expectations import CAPTURES, CONFIDENCE, SAME
+from analyzer.score.expectations import CONFIDENCE, SAME, shortcomings
+from analyzer.score.labelled import findings_of
+from tests import manifest
+from tests.expectations import CAPTURES, expectation_of, expectations
 
-EXPECTED = expectations.expectations()
+EXPECTED = expectations()
 ENTRY_KEYS = {"any_of", "why", "min_confidence", "path", "frames", *SAME}
 
 
@@ -42,7 +44,7 @@ def test_the_label_parses(path: Path) -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_the_expectation_parses(name: str) -> None:
-    expectation = expectations.expectation_of(EXPECTED[name])
+    expectation = expectation_of(EXPECTED[name])
     assert set(expectation) == {"clean", "says", "must", "may", "never", "notes"}
     assert isinstance(expectation["clean"], bool)
     for entry in expectation["must"]:
@@ -56,7 +58,7 @@ def test_the_catalogue_can_meet_every_entry() -> None:
     from analyzer.findings import catalogue
 
     for path in EXPECTED.values():
-        for entry in expectations.expectation_of(path)["must"]:
+        for entry in expectation_of(path)["must"]:
             assert set(entry["any_of"]) & set(catalogue.RULES), (path.name, entry["any_of"])
 
 
@@ -64,5 +66,5 @@ def test_the_catalogue_can_meet_every_entry() -> None:
 def test_findings(name: str) -> None:
     """The main job: what must be found is found, and there is no false alarm."""
     capture = EXPECTED[name]
-    wrong = expectations.shortcomings(expectations.expectation_of(capture), expectations.findings_of(capture))
+    wrong = shortcomings(expectation_of(capture), findings_of(capture))
     assert not wrong, "\n".join([name, *wrong])

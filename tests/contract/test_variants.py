@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import expectations
-from tests.expectations import Json
+from analyzer.score.expectations import Json, codes_of, meets, shortcomings
+from analyzer.score.labelled import findings_of
+from tests.expectations import expectation_of, expectations
 
 SMALL = 120_000
 HEADER = 24
@@ -25,7 +26,7 @@ SEEDS = (1, 2)
 
 CAPTURES = {
     name: path
-    for name, path in expectations.expectations().items()
+    for name, path in expectations().items()
     if path.suffix == ".pcap" and path.stat().st_size < SMALL
 }
 
@@ -74,8 +75,8 @@ def renamed(expectation: Json, names: dict[str, str]) -> Json:
 def test_other_names_the_same_verdict(name: str, names: dict[str, str], tmp_path: Path) -> None:
     path = tmp_path / "capture.pcap"
     path.write_bytes(rewritten(CAPTURES[name].read_bytes(), names))
-    expectation = renamed(expectations.expectation_of(CAPTURES[name]), names)
-    assert expectations.shortcomings(expectation, expectations.findings_of(path)) == []
+    expectation = renamed(expectation_of(CAPTURES[name]), names)
+    assert shortcomings(expectation, findings_of(path)) == []
 
 
 def test_the_rewriting_changes_what_it_should() -> None:
@@ -107,9 +108,9 @@ def test_one_packet_in_a_hundred_is_missing(seed: int, tmp_path: Path) -> None:
         kept = [frame for frame in range(len(frames)) if chance.random() >= LOSS]
         path = tmp_path / "capture.pcap"
         path.write_bytes(whole[:HEADER] + b"".join(frames[frame] for frame in kept))
-        findings = expectations.findings_of(path)
-        expectation = expectations.expectation_of(capture)
-        known = expectations.codes_of(expectation) - set(expectation["never"])
+        findings = findings_of(path)
+        expectation = expectation_of(capture)
+        known = codes_of(expectation) - set(expectation["never"])
         for finding in findings if expectation["clean"] else ():
             harmless = finding["severity"] == "info" or finding["code"] in known
             assert harmless or finding["confidence"] != "definite", (name, finding["message"])
@@ -117,6 +118,6 @@ def test_one_packet_in_a_hundred_is_missing(seed: int, tmp_path: Path) -> None:
             if {frame - 1 for frame in entry.get("frames", ())} <= set(kept):
                 who = {key: entry[key] for key in ("any_of", "client", "server") if key in entry}
                 asked += 1
-                found += any(expectations.meets(who, finding) for finding in findings)
+                found += any(meets(who, finding) for finding in findings)
     assert asked > len(CAPTURES) // 2
     assert found >= 0.9 * asked

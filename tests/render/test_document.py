@@ -14,7 +14,8 @@ from analyzer.findings.catalogue import RULES
 from analyzer.findings.rule import FAMILIES
 from analyzer.render import document
 from analyzer.render.view import View
-from tests.expectations import CAPTURES, CONFIDENCE, SEVERITY
+from analyzer.score.expectations import CONFIDENCE, SEVERITY
+from tests.expectations import CAPTURES
 from tests.render.captures import empty, hostile, ordinary
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
