@@ -27,6 +27,7 @@ from analyzer.faults import MEANING, Fault, Faults, new_faults
 from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import Finding
 from analyzer.front import ARENA, Delivery, Front, ahead
+from analyzer.parameters import Settings
 from analyzer.protocols import procedure_label
 from analyzer.records.decode import Batch, Records
 from analyzer.records.events import Event
@@ -92,14 +93,20 @@ class Analysis:
 class Engine:
     """The stages in a row: `front` up to paired messages, then records and sessions."""
 
-    def __init__(self, compiled: bool, policy: str = "auto", regions: int = 1) -> None:
+    def __init__(
+        self,
+        compiled: bool,
+        policy: str = "auto",
+        regions: int = 1,
+        settings: Settings | None = None,
+    ) -> None:
         self.compiled = compiled
         self.faults: Faults = new_faults()
         self.front = Front(compiled, self.faults, regions)
         self.memory = self.front.memory
         self.packets = self.front.packets
         self.records = Records(compiled, self.faults)
-        self.sessions = Sessions(self.records.handles, policy)
+        self.sessions = Sessions(self.records.handles, policy, settings)
         self.sessions.connections.acked = self.front.assembler.acked
         self.taps: list[Tap] = []
         self.files: list[tuple[str, int]] = []  # captures in the order of reading, with their first frame
@@ -201,6 +208,7 @@ def analyze(
     paths: Sequence[str],
     *,
     policy: str = "auto",
+    settings: Settings | None = None,
     codes: Collection[str] | None = None,
     compiled: bool | None = None,
     on_compile: Callable[[], None] | None = None,
@@ -217,7 +225,7 @@ def analyze(
         compiled = worth_compiling(found)
     if compiled and on_compile is not None and not kernels.is_warm():
         on_compile()
-    engine = Engine(compiled, policy, regions=2 if compiled else 1)
+    engine = Engine(compiled, policy, 2 if compiled else 1, settings)
     engine.taps.extend(taps)
     engine.faults.count[Fault.NOT_A_CAPTURE] += len(skipped)
     sizes = [Path(path).stat().st_size for path in found if path != STDIN]

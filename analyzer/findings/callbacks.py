@@ -21,7 +21,6 @@ from analyzer.findings.rule import (
     MEDIUM,
     POSSIBLE,
     PROBABLE,
-    SECOND,
     About,
     Case,
     Confidence,
@@ -30,25 +29,33 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
+from analyzer.parameters import threshold, window
 from analyzer.protocols.nlm import NLM
 from analyzer.sessions.connections import Connection
 from analyzer.sessions.model import End, Free, Offer, Place, Wait
 from analyzer.sessions.reboots import Lookup
 from analyzer.sessions.world import Sessions
 
-ANSWER_WINDOW = 10 * SECOND  # lockd's RPC timeout: a Linux server tries again after it
-CALLBACK_WINDOW = 10 * SECOND  # from the release of the last conflicting lock to the callback
-STILL_WAITING = 35 * SECOND  # one poll period and some
-AFTER_WAIT = 60 * SECOND  # a server goes on trying after the waiter has gone
-CONNECT_TIME = 3 * SECOND  # two SYN retries
-START_GATE = 35 * SECOND  # a waiter older than the capture shows itself by its poll
-POLLS = 3  # one or two waits ended by a poll may be coincidence
+ANSWER_WINDOW = window("callback-answer", 10, "lockd's RPC timeout: a Linux server tries again after it")
+CALLBACK_WINDOW = window(
+    "callback-after-release",
+    10,
+    "from the release of the last conflicting lock to the callback: lookup, connection, a retry",
+)
+BEFORE_RELEASE = window("callback-before-release", 1, "a callback may stand before the UNLOCK it follows")
+STILL_WAITING = window("still-waiting", 35, "one poll period of a Linux waiter (30 s) and some")
+AFTER_WAIT = window("callback-after-wait", 60, "a server goes on trying after the waiter has gone")
+CONNECT_TIME = window("callback-connect", 3, "two SYN retries")
+START_GATE = window(
+    "capture-start-gate", 35, "a waiter older than the capture shows itself by its poll (30 s)"
+)
+POLLS = threshold("polled-waits", 3, "waits", "one or two waits ended by a poll may be coincidence")
 NFS_PORT = 2049
 
 
 def attempts(s: Sessions, wait: Wait, since: int) -> tuple[list[Lookup], list[Connection]]:
     """What the server did to reach a waiter: port look-ups and connections."""
-    until = (wait.ended.time if wait.ended else s.end) + AFTER_WAIT
+    until = (wait.ended.time if wait.ended else s.end) + s.settings[AFTER_WAIT]
     server, client = wait.file.server, wait.client
     lookups = s.reboots.lookups_between(server, client, NLM, since, until)
     connections = [c for c in s.connections.attempts(server, client, since, until) if c.port != NFS_PORT]
@@ -83,12 +90,19 @@ def grant_callback_unreachable(s: Sessions) -> Iterator[Case]:
     for wait in s.ledger.waits:
         lookups, connections = attempts(s, wait, wait.since.time)
         unlisted = [look for look in lookups if look.answer is not None and not look.port]
-        unheard = [look for look in lookups if look.answer is None and s.end - look.call.time > CONNECT_TIME]
+        unheard = [
+            look
+            for look in lookups
+            if look.answer is None and s.end - look.call.time > s.settings[CONNECT_TIME]
+        ]
         refused = [c for c in connections if c.refused]
         filtered = [
             c
             for c in connections
-            if not c.answered and not c.refused and len(c.tries) > 1 and s.end - c.since > CONNECT_TIME
+            if not c.answered
+            and not c.refused
+            and len(c.tries) > 1
+            and s.end - c.since > s.settings[CONNECT_TIME]
         ]
         if any(c.answered for c in connections if c.since > max((f.since for f in filtered), default=0)):
             filtered = []
@@ -162,7 +176,7 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
         if operation.answers or operation.void_reply or operation.failure:
             continue
         elapsed = s.end - operation.call.time
-        if elapsed < ANSWER_WINDOW:
+        if elapsed < s.settings[ANSWER_WINDOW]:
             continue
         call = operation.calls[-1]
         unacked = call.stream_end >= 0 and s.connections.acked(call.flow, call.side) < call.stream_end
@@ -213,9 +227,10 @@ def grant_callback_missing(s: Sessions) -> Iterator[Case]:
     called = {o.operation.requester for o in s.ledger.offers if o.verdict == "match"}
     for wait in s.ledger.waits:
         for free in wait.frees:
-            lookups, connections = attempts(s, wait, free.place.time - SECOND)
-            late = [o for o in wait.offers if o.operation.call.time >= free.place.time - SECOND]
-            shown = _missed(free)
+            since = free.place.time - s.settings[BEFORE_RELEASE]
+            lookups, connections = attempts(s, wait, since)
+            late = [o for o in wait.offers if o.operation.call.time >= since]
+            shown = _missed(s, free)
             if late or lookups or connections or free.by is None or shown is None:
                 continue
             yield Case(
@@ -240,14 +255,14 @@ def grant_callback_missing(s: Sessions) -> Iterator[Case]:
             break
 
 
-def _missed(free: Free) -> tuple[str, Confidence] | None:
+def _missed(s: Sessions, free: Free) -> tuple[str, Confidence] | None:
     """Whether a stretch without a callback was long enough, and what shows that one was due."""
     stretch = free.end.time - free.place.time
-    if stretch < CALLBACK_WINDOW:
+    if stretch < s.settings[CALLBACK_WINDOW]:
         return None
     if free.how == "poll":
         return f"it got it by its own poll {seconds(stretch)} later", PROBABLE
-    if free.how == "open" and stretch >= STILL_WAITING:
+    if free.how == "open" and stretch >= s.settings[STILL_WAITING]:
         return f"it still waits {seconds(stretch)} later, when the capture ends", PROBABLE
     if free.how in ("cancel", "unlock"):
         return f"it gave up {seconds(stretch)} later", POSSIBLE
@@ -284,7 +299,7 @@ def grant_delivered_by_poll(s: Sessions) -> Iterator[Case]:
             by_pair.setdefault((wait.file.server, wait.client), []).append(wait)
     for (server, client), waits in by_pair.items():
         polled = [wait for wait in waits if _polled(wait) and not wait.offers]
-        if len(polled) < POLLS or len(polled) < len(waits):
+        if len(polled) < s.settings[POLLS] or len(polled) < len(waits):
             continue
         times = sorted(wait.ended.time - wait.since.time for wait in polled if wait.ended)
         yield Case(
@@ -350,7 +365,7 @@ def grant_unsolicited(s: Sessions) -> Iterator[Case]:
         if offer.verdict != "unsolicited" or s.callbacks.asked_for(offer):
             continue
         client, sender = operation.responder, operation.requester
-        early = operation.call.time - s.start < START_GATE
+        early = operation.call.time - s.start < s.settings[START_GATE]
         complete = _complete(s, client, sender)
         if complete is None and early:
             continue
@@ -460,7 +475,7 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
     """
     for operation in s.asynchronous:
         elapsed = s.end - operation.calls[-1].time
-        if operation.answers or operation.failure or elapsed < ANSWER_WINDOW:
+        if operation.answers or operation.failure or elapsed < s.settings[ANSWER_WINDOW]:
             continue
         if operation.kind == "GRANTED":
             offer = next((o for o in reversed(s.ledger.offers) if o.operation is operation), None)
@@ -506,7 +521,7 @@ def async_result_orphan(s: Sessions) -> Iterator[Case]:
     At the start of a capture its request is simply not in it.
     """
     for call in s.operations.orphan_results:
-        if call.time - s.start < START_GATE:
+        if call.time - s.start < s.settings[START_GATE]:
             continue
         yield Case(
             f"{s.hosts.address(call.src)} sent {s.hosts.address(call.dst)} a result for no request that "

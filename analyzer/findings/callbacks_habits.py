@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.rule import MEDIUM, SECOND, Case, file_name, of_operation, of_wait, rule
+from analyzer.findings.rule import MEDIUM, Case, file_name, of_operation, of_wait, rule
+from analyzer.parameters import threshold, window
 from analyzer.sessions import operations as op
 from analyzer.sessions.model import Place
 from analyzer.sessions.world import Sessions
 
-AFTERWARDS = 5 * SECOND  # copies that were under way when the client accepted
-REPEATS = 2
+AFTERWARDS = window("grant-copies-under-way", 5, "copies that were under way when the client accepted")
+REPEATS = threshold("grant-repeats", 2, "callbacks", "one more may have crossed the acceptance")
 
 
 @rule("blocked-without-block", MEDIUM)
@@ -80,14 +81,14 @@ def grant_repeated_after_acceptance(s: Sessions) -> Iterator[Case]:
     None is known: copies of one callback are one.
     """
     for wait in s.ledger.waits:
-        if len(wait.offers) <= REPEATS:
+        if len(wait.offers) <= s.settings[REPEATS]:
             continue
         taken = next((offer for offer in wait.offers if offer.accepted is not None), None)
         if taken is None or taken.accepted is None:
             continue
-        since = taken.accepted.time + AFTERWARDS
+        since = taken.accepted.time + s.settings[AFTERWARDS]
         later = [offer.operation for offer in wait.offers if offer.operation.call.time > since]
-        if len(later) >= REPEATS:
+        if len(later) >= s.settings[REPEATS]:
             yield Case(
                 f"{s.hosts.address(wait.file.server)} offered {file_name(s, wait.file)} to "
                 f"{s.hosts.address(wait.client)} {len(later)} more times after it was accepted in frame "

@@ -19,7 +19,6 @@ from analyzer.findings.rule import (
     MEDIUM,
     POSSIBLE,
     PROBABLE,
-    SECOND,
     Case,
     file_name,
     mode,
@@ -29,6 +28,7 @@ from analyzer.findings.rule import (
     seconds,
 )
 from analyzer.findings.standing import (
+    UMNT_WATCHED,
     UMNT_WINDOW,
     goodbye_of,
     held_at_end,
@@ -37,16 +37,18 @@ from analyzer.findings.standing import (
     unlock_pending,
     waiting_behind,
 )
+from analyzer.parameters import window
 from analyzer.sessions import operations as op
 from analyzer.sessions.model import Overlap, Place
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
 
-SILENCE = 300 * SECOND  # a Linux server forgets an idle client host after this long
-BLOCKED_BEHIND = 30 * SECOND  # one poll period of a Linux waiter
-KEEPALIVE = 60 * SECOND  # a host that lives sends this often on an idle NFS connection
-UNACKED = 5 * SECOND  # several TCP retransmissions without an ACK
-UNANSWERED = 20 * SECOND  # two times the first RPC timeout of lockd
+SILENCE = window("vanished-silence", 300, "a Linux server forgets an idle client host after this long")
+BLOCKED_BEHIND = window("vanished-blocked", 30, "one poll period of a Linux waiter")
+KEEPALIVE = window("vanished-keepalive", 60, "a host that lives sends this often on an idle NFS connection")
+UNACKED = window("unlock-ack", 5, "several TCP retransmissions without an ACK")
+UNANSWERED = window("unlock-answer", 20, "two times the first RPC timeout of lockd")
+WATCHED = window("unlock-watched", 120, "lockd has used up its longest timeout, 60 s, twice")
 
 
 @rule("lock-open-at-capture-end", INFO)
@@ -121,7 +123,7 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
         lost = pending is not None and is_unacked(s, pending)
         first = next((g for g in mount.goodbyes if g.call.time > lock.granted.time), goodbye)
         watched = s.end - first.reply.time
-        if watched < SECOND:
+        if watched < s.settings[UMNT_WATCHED]:
             continue  # nothing was seen after the UMNT: the open lock is all there is to say
         refused = [
             (operation, answer)
@@ -144,7 +146,7 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
             Place(s.last_frame, s.end),
             confidence=DEFINITE if refused else PROBABLE,
             demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
-            cut_short=watched < UMNT_WINDOW and not lost and not refused,
+            cut_short=watched < s.settings[UMNT_WINDOW] and not lost and not refused,
             cause=pending,
             subject=lock,
             **of_lock(s, lock),
@@ -179,12 +181,12 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
         waits = waiting_behind(lock)
         denied = [pair for pair in lock.denials if pair[1].time > time and pair[0].owner is not lock.owner]
         since = [wait.since.time for wait in waits]
-        if not waits and (not denied or denied[-1][1].time - denied[0][1].time < KEEPALIVE):
+        if not waits and (not denied or denied[-1][1].time - denied[0][1].time < s.settings[KEEPALIVE]):
             continue
         silent = s.end - time
         blocked = s.end - min(since or [denied[0][1].time])
         unreachable = [u for u in s.connections.unreachable if u.host == lock.client and u.time > time]
-        if not unreachable and (silent < BLOCKED_BEHIND or blocked < BLOCKED_BEHIND):
+        if not unreachable and (silent < s.settings[BLOCKED_BEHIND] or blocked < s.settings[BLOCKED_BEHIND]):
             continue
         polls = [poll for wait in waits for poll in wait.polls[-4:]] or [pair[0] for pair in denied[-4:]]
         sure = bool(unreachable)
@@ -203,7 +205,7 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
             lock.granted,
             Place(s.last_frame, s.end),
             confidence=PROBABLE if sure else POSSIBLE,
-            severity=HIGH if sure or silent >= SILENCE else MEDIUM,
+            severity=HIGH if sure or silent >= s.settings[SILENCE] else MEDIUM,
             subject=lock,
             **of_lock(s, lock),
         )
@@ -236,7 +238,7 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
         elapsed = s.end - operation.call.time
         quiet = s.end - operation.calls[-1].time
         unacked = is_unacked(s, operation)
-        if not (unacked and elapsed >= UNACKED) and quiet < UNANSWERED:
+        if not (unacked and elapsed >= s.settings[UNACKED]) and quiet < s.settings[UNANSWERED]:
             continue
         if _overtaken_by_restart(s, operation):
             continue
@@ -251,7 +253,7 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
             Place(s.last_frame, s.end),
             confidence=PROBABLE,
             demote=0 if s.whole(operation.call.flow, operation.call.time, s.end) else 1,
-            cut_short=not unacked and quiet < 6 * UNANSWERED,
+            cut_short=not unacked and quiet < s.settings[WATCHED],
             **of_operation(s, operation),
             subject=operation,
         )

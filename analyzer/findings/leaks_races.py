@@ -20,7 +20,6 @@ from analyzer.findings.rule import (
     MEDIUM,
     POSSIBLE,
     PROBABLE,
-    SECOND,
     Case,
     file_name,
     of_lock,
@@ -28,14 +27,17 @@ from analyzer.findings.rule import (
     of_wait,
     rule,
 )
+from analyzer.parameters import window
 from analyzer.sessions import operations as op
 from analyzer.sessions.model import Lock, Offer, Place
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
 
-FREEING = 5 * SECOND  # a server frees the locks of a rebooted client behind its answer to the notice
-CROSSING = SECOND  # a callback and a CANCEL that are further apart knew of each other
-GIVE_BACK = 10 * SECOND  # in which a client whose CANCEL came too late unlocks
+FREEING = window(
+    "freed-by-reboot", 5, "a server frees the locks of a rebooted client behind its answer to the notice"
+)
+CROSSING = window("cancel-crossing", 1, "a callback and a CANCEL that are further apart knew of each other")
+GIVE_BACK = window("cancel-give-back", 10, "in which a client whose CANCEL came too late unlocks")
 ERRORS = (op.DENIED_NOLOCKS, op.ROFS, op.STALE_FH, op.FBIG, op.FAILED)
 
 
@@ -79,7 +81,7 @@ def lock_survived_client_reboot(s: Sessions) -> Iterator[Case]:
         birth = births.get((lock.client, lock.server)) if lock.denials else None
         if birth is None or lock.number > birth.before.number:
             continue
-        refused = because_of(lock, birth.after.granted.time + FREEING)
+        refused = because_of(lock, birth.after.granted.time + s.settings[FREEING])
         if refused:
             case = _survivor(s, lock, refused, birth.signs)
             case.frames = [*case.frames, *birth.frames]
@@ -219,7 +221,10 @@ def _crossed(s: Sessions, refusals: Refusals, offer: Offer) -> Case | None:
     cancel, granted = wait.cancel, offer.operation
     assert cancel is not None
     heard = min(answer.time for answer in granted.answers) if granted.answers else granted.call.time
-    if cancel.call.time > heard + CROSSING or granted.call.time > cancel.call.time + CROSSING:
+    if (
+        cancel.call.time > heard + s.settings[CROSSING]
+        or granted.call.time > cancel.call.time + s.settings[CROSSING]
+    ):
         return None
     if cancel.status != op.DENIED and not (cancel.status == op.GRANTED and offer.accepted is not None):
         return None
@@ -229,7 +234,7 @@ def _crossed(s: Sessions, refusals: Refusals, offer: Offer) -> Case | None:
     held = wait.file.held.get(wait.owner)
     if held is not None and any(lock.request.order > since for _, _, lock in held):
         return None  # it asked again, and has it
-    after = max(cancel.call.time, granted.call.time) + GIVE_BACK
+    after = max(cancel.call.time, granted.call.time) + s.settings[GIVE_BACK]
     extent = (wait.start, wait.end)
     refused = refusals.after(wait.file, wait.owner, extent, after)
     if wait.lock is not None:

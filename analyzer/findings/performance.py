@@ -19,7 +19,6 @@ from analyzer.findings.rule import (
     LOW,
     MEDIUM,
     PROBABLE,
-    SECOND,
     Case,
     file_name,
     of_operation,
@@ -27,17 +26,17 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
-from analyzer.findings.standing import sent_frames
+from analyzer.findings.standing import RESTART_MARGIN, sent_frames
+from analyzer.parameters import threshold, window
 from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.world import Sessions
 
-ONE_IS_ENOUGH = 10 * SECOND  # lockd's RPC timeout: the client has given up on the first copy
-SEVERAL = 3
-RESTART_MARGIN = 60 * SECOND
-STANDING = (
-    10 * SECOND
-)  # servers that look for circles answer at once; a thread may resolve one within moments
+ONE_IS_ENOUGH = window("stall-of-one", 10, "lockd's RPC timeout: the client has given up on the first copy")
+SEVERAL = threshold("stall-requests", 3, "requests", "one or two slow answers are a bad moment")
+STANDING = window(
+    "circle-stands", 10, "a server that looks for circles answers at once; a thread may resolve one"
+)
 
 
 @rule("nlm-server-stall", HIGH)
@@ -64,14 +63,15 @@ def nlm_server_stall(s: Sessions) -> Iterator[Case]:
     Cluster file systems put a lock off for 7 s on purpose.
     """
     by_server: dict[int, list[tuple[Operation, Answer]]] = {}
+    margin = s.settings[RESTART_MARGIN]
     for operation, answer in s.slow:
-        since, until = operation.call.time - RESTART_MARGIN, answer.time + RESTART_MARGIN
-        if s.restarted(operation.responder, since, until) is None and not _moved(operation):
+        begin, end = operation.call.time - margin, answer.time + margin
+        if s.restarted(operation.responder, begin, end) is None and not _moved(operation):
             by_server.setdefault(operation.responder, []).append((operation, answer))
     for server, late in by_server.items():
         worst = max(answer.time - operation.call.time for operation, answer in late)
         distinct = {id(operation) for operation, _ in late}
-        if worst < ONE_IS_ENOUGH and len(distinct) < SEVERAL:
+        if worst < s.settings[ONE_IS_ENOUGH] and len(distinct) < s.settings[SEVERAL]:
             continue
         for operation, answer in late:
             latency = answer.time - operation.call.time
@@ -85,7 +85,7 @@ def nlm_server_stall(s: Sessions) -> Iterator[Case]:
                 sent_frames(s, operation),
                 Place(operation.call.frame, operation.call.time),
                 Place(answer.frame, answer.time),
-                severity=LOW if filtered else HIGH if latency >= ONE_IS_ENOUGH else MEDIUM,
+                severity=LOW if filtered else HIGH if latency >= s.settings[ONE_IS_ENOUGH] else MEDIUM,
                 server=server,
                 client=operation.requester,
                 file=operation.file,
@@ -138,7 +138,7 @@ def deadlock(s: Sessions) -> Iterator[Case]:
         )
     for circle in s.circles:
         stood = circle.stood(s.end)
-        if stood >= STANDING:
+        if stood >= s.settings[STANDING]:
             names = " - ".join(s.hosts.address(wait.client) for wait in circle.waits)
             yield Case(
                 f"{len(circle.waits)} owners waited for each other for {seconds(stood)}, and the server let "

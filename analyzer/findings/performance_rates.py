@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from analyzer.findings.rule import LOW, MEDIUM, SECOND, Case, file_name, of_operation, rule, seconds
+from analyzer.findings.rule import LOW, MEDIUM, Case, file_name, of_operation, rule, seconds
+from analyzer.findings.standing import RESTART_MARGIN
+from analyzer.parameters import threshold, window
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
 from analyzer.sessions.model import Place
@@ -23,11 +25,21 @@ from analyzer.sessions.pace import MIRRORED, Burst
 from analyzer.sessions.reboots import Lookup
 from analyzer.sessions.world import Sessions
 
-HOT = 100  # denied requests a second: a loop without any pause, which costs the server, not only the client
-COPIES = 3  # of one request: lockd's patience for three timeouts, half a minute or more
-MANY_COPIES, SHARE = 20, 0.05  # of all requests of a client; less is a bad moment, not a bad path
-LOOKUPS, LOOKUP_WINDOW = 10, 60 * SECOND  # a Linux client looks up again at most once a minute (NLM rebind)
-RESTART_MARGIN = 60 * SECOND
+HOT = threshold(
+    "denial-rate-hot",
+    100,
+    "denials a second",
+    "a loop without any pause, which costs the server, not only the client",
+)
+COPIES = threshold("copies-of-one", 3, "copies", "lockd's patience for three timeouts, half a minute or more")
+MANY_COPIES = threshold("copies-of-many", 20, "copies", "fewer are a bad moment, not a bad path")
+SHARE = threshold(
+    "copies-share", 5, "per cent", "of all requests of a client; less is a bad moment, not a bad path"
+)
+LOOKUPS = threshold(
+    "lookup-storm", 10, "lookups", "a Linux client looks up again at most once a minute (NLM rebind)"
+)
+LOOKUP_WINDOW = window("lookup-storm-window", 60, "the rebind time of a Linux client")
 NAMES = {NLM: "lockd", NSM: "statd"}
 
 
@@ -88,7 +100,7 @@ def _spinning(s: Sessions, kind: str, did: str) -> Iterator[Case]:
                 _frames(burst),
                 burst.places[0],
                 burst.last,
-                severity=MEDIUM if burst.rate >= HOT else LOW,
+                severity=MEDIUM if burst.rate >= s.settings[HOT] else LOW,
                 **of_operation(s, operation),
             )
 
@@ -124,21 +136,22 @@ def rpc_retransmit_storm(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     A server that restarts is asked until it is back: such requests are left out.
     """
+    margin, many, share = s.settings[RESTART_MARGIN], s.settings[MANY_COPIES], s.settings[SHARE]
     for (client, server), copies in s.pace.copies.items():
         worn = [
             operation
             for operation in copies.operations
-            if s.restarted(server, operation.call.time - RESTART_MARGIN, operation.calls[-1].time) is None
+            if s.restarted(server, operation.call.time - margin, operation.calls[-1].time) is None
         ]
-        often = copies.copies >= MANY_COPIES and copies.copies > SHARE * copies.requests
-        shown = worn if often else [operation for operation in worn if _sent(operation) > COPIES]
+        often = copies.copies >= many and 100 * copies.copies > share * copies.requests
+        shown = worn if often else [one for one in worn if _sent(s, one) > s.settings[COPIES]]
         if not shown:
             continue
-        most = max(shown, key=_sent)
+        most = max(shown, key=lambda one: _sent(s, one))
         took = seconds(most.calls[-1].time - most.call.time)
         yield Case(
             f"{s.hosts.address(client)} sent {copies.copies} of {copies.requests} lock requests to "
-            f"{s.hosts.address(server)} again; one {most.kind} {_sent(most)} times in {took}",
+            f"{s.hosts.address(server)} again; one {most.kind} {_sent(s, most)} times in {took}",
             [frame for operation in shown for frame in operation.frames],
             Place(shown[0].call.frame, shown[0].call.time),
             Place(shown[-1].calls[-1].frame, shown[-1].calls[-1].time),
@@ -148,10 +161,10 @@ def rpc_retransmit_storm(s: Sessions) -> Iterator[Case]:
         )
 
 
-def _sent(operation: Operation) -> int:
+def _sent(s: Sessions, operation: Operation) -> int:
     """How often a request was sent; what comes at once is the same packet seen twice."""
     times = [call.time for call in operation.calls]
-    return 1 + sum(later - time > MIRRORED for time, later in pairwise(times))
+    return 1 + sum(later - time > s.settings[MIRRORED] for time, later in pairwise(times))
 
 
 @rule("port-lookup-storm", LOW)
@@ -179,8 +192,8 @@ def port_lookup_storm(s: Sessions) -> Iterator[Case]:
         if lookup.program in NAMES and lookup.call.retransmit_of < 0:
             asked.setdefault((lookup.call.src, lookup.call.dst, lookup.program), []).append(lookup)
     for (asker, host, program), lookups in asked.items():
-        storm = _densest(lookups)
-        if len(storm) < LOOKUPS:
+        storm = _densest(lookups, s.settings[LOOKUP_WINDOW])
+        if len(storm) < s.settings[LOOKUPS]:
             continue
         failed = sum(not lookup.port for lookup in storm)
         first, last = storm[0].call, storm[-1].call
@@ -196,12 +209,12 @@ def port_lookup_storm(s: Sessions) -> Iterator[Case]:
         )
 
 
-def _densest(lookups: list[Lookup]) -> list[Lookup]:
+def _densest(lookups: list[Lookup], within: int) -> list[Lookup]:
     """The most lookups that fit into one window."""
     best: tuple[int, int] = (0, 0)
     low = 0
     for high, lookup in enumerate(lookups):
-        while lookup.call.time - lookups[low].call.time > LOOKUP_WINDOW:
+        while lookup.call.time - lookups[low].call.time > within:
             low += 1
         best = max(best, (high + 1 - low, -low))
     count, start = best[0], -best[1]

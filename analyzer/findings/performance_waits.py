@@ -22,7 +22,6 @@ from analyzer.findings.rule import (
     LOW,
     MEDIUM,
     PROBABLE,
-    SECOND,
     Case,
     file_name,
     of_lock,
@@ -30,18 +29,31 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
+from analyzer.parameters import threshold, window
 from analyzer.sessions.model import File, Lock, Owner, Place, Wait
 from analyzer.sessions.world import Sessions
 
-WORTH_A_WORD = 60 * SECOND  # two polls of a Linux client: a person has noticed by then
-TOO_LONG = 900 * SECOND  # jobs that queue on purpose wait for minutes; a quarter of an hour is a stuck one
-USUAL_FACTOR = 10  # of the median hold of the same file
-POLLED = 30 * SECOND  # how often a Linux waiter asks again: it has waited in earnest
-QUEUE = 6  # owners that wait for one range at once: more than a handful of cooperating programs
-QUEUE_LASTS = 10 * SECOND  # a shorter queue is a burst of work
-OVERTAKEN = 5  # by one, it is chance; locks that are cancelled and timed out explain two or three
-STARVED = 10 * SECOND
-TURNS, TURNS_WITHIN = 20, 60 * SECOND
+WORTH_A_WORD = window("long-wait", 60, "two polls of a Linux client: a person has noticed by then")
+TOO_LONG = window(
+    "stuck-wait", 900, "jobs that queue on purpose wait for minutes; a quarter of an hour is a stuck one"
+)
+USUAL_FACTOR = threshold(
+    "hold-factor", 10, "times", "the median hold of the same file: what is usual there is no fault"
+)
+POLLED = window("waited-in-earnest", 30, "how often a Linux waiter asks again: it has waited in earnest")
+QUEUE = threshold(
+    "convoy-owners",
+    6,
+    "owners",
+    "that wait for one range at once: more than a handful of cooperating programs",
+)
+QUEUE_LASTS = window("convoy-lasts", 10, "a shorter queue is a burst of work")
+OVERTAKEN = threshold(
+    "overtaken", 5, "times", "once is chance; locks that are cancelled and timed out explain two or three"
+)
+STARVED = window("starved-wait", 10, "who waited less was not starved, whoever was served before")
+TURNS = threshold("ping-pong-turns", 20, "turns", "fewer are two programs that take turns for once")
+TURNS_WITHIN = window("ping-pong-window", 60, "as many turns in a longer time cost little")
 
 
 @rule("long-hold", MEDIUM)
@@ -68,13 +80,13 @@ def long_hold(s: Sessions) -> Iterator[Case]:
     behind: dict[Lock, list[Wait]] = {}
     for wait in s.ledger.waits:
         for lock in wait.blockers:
-            if lock.exclusive and _until(s, lock) - lock.granted.time > WORTH_A_WORD:
+            if lock.exclusive and _until(s, lock) - lock.granted.time > s.settings[WORTH_A_WORD]:
                 behind.setdefault(lock, []).append(wait)
     usual = _usual_holds(s, {lock.file for lock in behind})
     for lock, waits in behind.items():
         held = _until(s, lock) - lock.granted.time
         longest = max(_together(s, lock, wait) for wait in waits)
-        if longest < POLLED or held <= USUAL_FACTOR * usual.get(lock.file, 0):
+        if longest < s.settings[POLLED] or held <= s.settings[USUAL_FACTOR] * usual.get(lock.file, 0):
             continue
         ended = lock.server_end
         yield Case(
@@ -84,7 +96,7 @@ def long_hold(s: Sessions) -> Iterator[Case]:
             [*lock.frames, *(frame for wait in waits for frame in wait.request.frames)],
             lock.granted,
             Place(ended.frame, ended.time) if ended else Place(s.last_frame, s.end),
-            severity=MEDIUM if longest >= TOO_LONG else INFO,
+            severity=MEDIUM if longest >= s.settings[TOO_LONG] else INFO,
             cause=lock,
             **of_lock(s, lock),
         )
@@ -133,7 +145,7 @@ def blocked_too_long(s: Sessions) -> Iterator[Case]:
     """
     for wait in s.ledger.waits:
         waited = _until(s, wait) - wait.since.time
-        if waited <= WORTH_A_WORD:
+        if waited <= s.settings[WORTH_A_WORD]:
             continue
         if wait.blockers:
             holders = sorted({s.hosts.address(lock.client) for lock in wait.blockers})
@@ -151,7 +163,7 @@ def blocked_too_long(s: Sessions) -> Iterator[Case]:
             wait.since,
             Place(wait.ended.frame, wait.ended.time) if wait.ended else Place(s.last_frame, s.end),
             confidence=DEFINITE if wait.blockers else PROBABLE,
-            severity=MEDIUM if waited >= TOO_LONG else INFO if wait.blockers else LOW,
+            severity=MEDIUM if waited >= s.settings[TOO_LONG] else INFO if wait.blockers else LOW,
             cause=wait.blockers[0] if wait.blockers else None,
             **of_wait(s, wait),
         )
@@ -177,7 +189,7 @@ def lock_convoy(s: Sessions) -> Iterator[Case]:
     A work queue that is built on a lock looks like this on purpose.
     """
     for waits in _by_range(s).values():
-        if len(waits) < QUEUE:
+        if len(waits) < s.settings[QUEUE]:
             continue
         steps = [(wait.since.time, True, wait) for wait in waits]
         steps += [(_until(s, wait), False, wait) for wait in waits]
@@ -188,14 +200,14 @@ def lock_convoy(s: Sessions) -> Iterator[Case]:
         for time, begins, wait in steps:
             if begins:
                 queue[wait.owner] = wait
-                if len(queue) >= QUEUE and since is None:
+                if len(queue) >= s.settings[QUEUE] and since is None:
                     since, most = wait.since, []
                 if len(queue) > len(most):
                     most = list(queue.values())
                 continue
             queue.pop(wait.owner, None)
-            if since is not None and len(queue) < QUEUE:
-                if time - since.time > QUEUE_LASTS:
+            if since is not None and len(queue) < s.settings[QUEUE]:
+                if time - since.time > s.settings[QUEUE_LASTS]:
                     yield _convoy(s, most, since, time)
                 since = None
 
@@ -214,7 +226,7 @@ def _convoy(s: Sessions, queue: list[Wait], since: Place, until: int) -> Case:
     file = queue[0].file
     return Case(
         f"up to {len(queue)} owners on {len(hosts)} hosts waited at once for {file_name(s, file)}, at least "
-        f"{QUEUE} of them for {seconds(until - since.time)}",
+        f"{s.settings[QUEUE]} of them for {seconds(until - since.time)}",
         [frame for wait in queue for frame in wait.request.frames],
         since,
         Place(queue[-1].since.frame, until),
@@ -246,17 +258,17 @@ def lock_starvation(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     No standard promises that locks are fair.
     """
-    wanted = {wait.file for wait in s.ledger.waits if _until(s, wait) - wait.since.time > STARVED}
+    wanted = {wait.file for wait in s.ledger.waits if _until(s, wait) - wait.since.time > s.settings[STARVED]}
     granted: dict[File, list[Lock]] = {}
     for lock in s.ledger.locks:
         if lock.exclusive and lock.file in wanted and not lock.reclaimed:
             granted.setdefault(lock.file, []).append(lock)
     for wait in s.ledger.waits:
-        if _until(s, wait) - wait.since.time <= STARVED:
+        if _until(s, wait) - wait.since.time <= s.settings[STARVED]:
             continue
         passed = _passed(granted.get(wait.file, []), wait)
         fresh = passed[:1] + [lock for before, lock in pairwise(passed) if not _goes_on(before, lock)]
-        if len(fresh) >= OVERTAKEN:
+        if len(fresh) >= s.settings[OVERTAKEN]:
             yield Case(
                 f"{s.hosts.address(wait.client)} (svid {wait.owner.svid}) waited for "
                 f"{file_name(s, wait.file)} while {len(fresh)} later requests were granted",
@@ -340,12 +352,12 @@ def _handed_over(before: Lock, lock: Lock) -> bool:
 
 def _ping_pong(s: Sessions, streak: list[Lock]) -> Iterator[Case]:
     turns = [lock for lock in streak if lock.server_end is not None]
-    if len(turns) < TURNS:
+    if len(turns) < s.settings[TURNS]:
         return
     first, last = turns[0], turns[-1]
     took = last.granted.time - first.granted.time
     held = sum(_until(s, lock) - lock.granted.time for lock in turns[:-1])
-    if took * TURNS > TURNS_WITHIN * len(turns) or 2 * held > took:
+    if took * s.settings[TURNS] > s.settings[TURNS_WITHIN] * len(turns) or 2 * held > took:
         return
     yield Case(
         f"{file_name(s, first.file)} changed hands {len(turns)} times in {seconds(took)} and was held for "

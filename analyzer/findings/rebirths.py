@@ -15,12 +15,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from analyzer.parameters import threshold
 from analyzer.records.events import Reply
 from analyzer.sessions.model import Lock
 from analyzer.sessions.world import Sessions
 
 FIRST_COOKIE = 0x1234
-YOUNG = 0x40  # calls of a lock module that was just loaded
+YOUNG = threshold("young-lockd", 64, "calls", "of a lock module that was just loaded")
 COOKIE_SIZE = 4
 TRIES = 16  # falls of one count that are looked into: nobody reboots more often
 
@@ -65,7 +66,7 @@ def rebirths(s: Sessions) -> list[Rebirth]:
             continue
         key = (lock.client, lock.server)
         before = latest.get(key)
-        if before is not None and cookie(lock) <= min(cookie(before), FIRST_COOKIE + YOUNG):
+        if before is not None and cookie(lock) <= min(cookie(before), FIRST_COOKIE + s.settings[YOUNG]):
             falls[key] += 1
             mnt = _mounted_again(s, before, lock) if falls[key] <= TRIES else None
             if mnt is not None:

@@ -20,13 +20,13 @@ from analyzer.findings.rule import (
     MEDIUM,
     POSSIBLE,
     PROBABLE,
-    SECOND,
     Case,
     file_name,
     of_operation,
     rule,
     seconds,
 )
+from analyzer.parameters import window
 from analyzer.protocols.nsm import NSM
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place
@@ -35,10 +35,10 @@ from analyzer.sessions.reboots import SERIES, Grace, Notice
 from analyzer.sessions.world import Sessions
 from analyzer.tables import TCP
 
-LONG_GRACE = 60 * SECOND
-NOTICE_BEFORE = 120 * SECOND  # sm-notify runs at boot, before lockd's first refusal
-RETRY = 10 * SECOND  # two tries of a Linux client that reclaims
-ANSWER_TIME = 5 * SECOND  # two tries of sm-notify, at 2 and 4 s
+LONG_GRACE = window("grace-long", 60, "lockd's own grace is 50 s by default: programs have noticed by then")
+NOTICE_BEFORE = window("notice-before-grace", 120, "sm-notify runs at boot, before lockd's first refusal")
+RETRY = window("reclaim-retry", 10, "two tries of a Linux client that reclaims")
+ANSWER_TIME = window("notice-answer", 5, "two tries of sm-notify, at 2 and 4 s")
 
 
 @rule("grace-period-active", INFO)
@@ -81,7 +81,7 @@ def grace_period_active(s: Sessions) -> Iterator[Case]:
             ],
             grace.begin,
             end,
-            severity=MEDIUM if length > LONG_GRACE else INFO,
+            severity=MEDIUM if length > s.settings[LONG_GRACE] else INFO,
             server=grace.server,
             client=grace.refusals[0][0].requester,
             subject=grace,
@@ -141,7 +141,7 @@ def grace_without_notify(s: Sessions) -> Iterator[Case]:
 
 def _was_told(s: Sessions, grace: Grace, client: int, end: int) -> bool:
     """Whether a notice to this client, or an attempt at one, is on the wire."""
-    since = grace.begin.time - NOTICE_BEFORE
+    since = grace.begin.time - s.settings[NOTICE_BEFORE]
     return any(
         notice.sender == grace.server and notice.receiver == client and since <= notice.place.time <= end
         for notice in s.reboots.notices
@@ -196,7 +196,7 @@ def reclaim_refused(s: Sessions) -> Iterator[Case]:
         if granted.get(_what(operation), 0) > answer.time:
             continue
         case = _reclaim(s, operation, answer, f"refused with status {answer.status}")
-        if s.end - answer.time < RETRY:
+        if s.end - answer.time < s.settings[RETRY]:
             case.confidence = PROBABLE
         case.severity = CRITICAL if answer.status == 1 else HIGH
         yield case
@@ -242,7 +242,7 @@ def nsm_notify_unanswered(s: Sessions) -> Iterator[Case]:
     """
     for notice in s.reboots.notices:
         elapsed = s.end - notice.place.time
-        if notice.answer is not None or elapsed < ANSWER_TIME:
+        if notice.answer is not None or elapsed < s.settings[ANSWER_TIME]:
             continue
         yield _unheard(s, notice, elapsed)
     for look in s.reboots.lookups:
@@ -270,7 +270,7 @@ def _unheard(s: Sessions, notice: Notice, elapsed: int) -> Case:
         notice.place,
         Place(notice.calls[-1].frame, notice.calls[-1].time),
         confidence=PROBABLE,
-        cut_short=elapsed < SERIES,
+        cut_short=elapsed < s.settings[SERIES],
         server=sender if told_by_server else receiver,
         client=receiver if told_by_server else sender,
         subject=notice,

@@ -24,7 +24,6 @@ from analyzer.findings.rule import (
     MEDIUM,
     POSSIBLE,
     PROBABLE,
-    SECOND,
     Case,
     Severity,
     file_name,
@@ -33,6 +32,7 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
+from analyzer.parameters import threshold, window
 from analyzer.records.events import Call, Verifier
 from analyzer.sessions import operations as op
 from analyzer.sessions.handles import printable
@@ -40,15 +40,24 @@ from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.reboots import Grace, Notice
 from analyzer.sessions.world import Sessions
 
-RECLAIM_WINDOW = 60 * SECOND  # a client reclaims at once; a dead connection costs it some retries
-NOTICE_WINDOW = 120 * SECOND  # sm-notify runs at boot
-LONGEST_GRACE = 100 * SECOND  # 90 s of NFSv4, the longest default, and 10 more
-REPEATED = 20 * 60 * SECOND  # sm-notify gives up after 15 minutes
-UNSEEN_REBOOTS = 100  # steps of the state: fifty reboots that nobody was told of
+RECLAIM_WINDOW = window(
+    "reclaim-after-notice", 60, "a client reclaims at once; a dead connection costs it some retries"
+)
+NOTICE_WINDOW = window("notice-after-restart", 120, "sm-notify runs at boot")
+NLM_GRACE = window("nlm-grace-period", 0, "lockd's setting; 0 stands for five times nlm-timeout")
+NLM_TIMEOUT = window("nlm-timeout", 10, "lockd's setting: its grace is a multiple of it", least=1)
+NFSV4_GRACE = window("nfsv4-grace", 90, "nfsd's setting: lockd's grace ends when nfsd's does")
+GRACE_MARGIN = window("grace-margin", 10, "for a request that was decided late")
+REPEATED = window(
+    "notice-repeated", 1200, "sm-notify gives up after 15 minutes; five more are another sender"
+)
+UNSEEN_REBOOTS = threshold(
+    "state-jump", 100, "steps", "of the NSM state: fifty reboots that nobody was told of"
+)
 STATES = 64  # of one client that are told apart
 EPOCH_LIKE = 1_000_000_000
 VERIFIERS = 64  # changes looked into: a server that restarts more often is another problem
-RESTART_GAP = 600 * SECOND  # signs of one restart are this close
+RESTART_GAP = window("restart-signs", 600, "signs of one restart are this close")
 
 
 @rule("reclaim-missing", HIGH)
@@ -80,7 +89,7 @@ def reclaim_missing(s: Sessions) -> Iterator[Case]:
     for notice in s.reboots.notices:
         if notice.role != "server" or notice.answer is None:
             continue
-        until = notice.answer.time + RECLAIM_WINDOW
+        until = notice.answer.time + s.settings[RECLAIM_WINDOW]
         for lock in notice.freed:
             gone = lock.client_end is not None and lock.client_end.time < until
             if lock.client != notice.receiver or gone or (lock.client, id(lock.file)) in tried:
@@ -134,7 +143,7 @@ def peer_restarted_without_notify(s: Sessions) -> Iterator[Case]:
             left.setdefault(id(birth), []).append(lock)
     for birth in births.values():
         held = left.get(id(birth), [])
-        since, until = birth.before.granted.time, birth.after.granted.time + NOTICE_WINDOW
+        since, until = birth.before.granted.time, birth.after.granted.time + s.settings[NOTICE_WINDOW]
         known = any(lock.client_end is not None and lock.client_end.reason == "unlock" for lock in held)
         if held and not known and not _announced(s, birth.client, since, until):
             about = of_lock(s, held[0])
@@ -144,14 +153,14 @@ def peer_restarted_without_notify(s: Sessions) -> Iterator[Case]:
                 [*birth.frames, *(frame for lock in held for frame in lock.frames)],
                 Place(birth.mnt.call.frame, birth.mnt.call.time),
                 confidence=PROBABLE,
-                cut_short=s.end < birth.after.granted.time + RECLAIM_WINDOW,
+                cut_short=s.end < birth.after.granted.time + s.settings[RECLAIM_WINDOW],
                 subject=birth,
                 **about,
             )
     for verifier in s.verifiers[:VERIFIERS]:
         ports = _lock_ports(s, verifier)
         lost = _held_at(s, verifier.server, verifier.time) if ports else []
-        since, until = verifier.time - RESTART_GAP, verifier.time + NOTICE_WINDOW
+        since, until = verifier.time - s.settings[RESTART_GAP], verifier.time + s.settings[NOTICE_WINDOW]
         if not lost or _announced(s, verifier.server, since, until):
             continue
         if ports is None or s.restarted(verifier.server, since, until) is not None:
@@ -199,7 +208,7 @@ def _lock_ports(s: Sessions, verifier: Verifier) -> tuple[Call, Call] | None:
         if first.dst == server and first.procedure not in op.RES and first.procedure not in (5, 10)
     ]
     before = [last for first, last in calls if first.time < time]
-    after = [first for first, _ in calls if first.time > time - RESTART_GAP]
+    after = [first for first, _ in calls if first.time > time - s.settings[RESTART_GAP]]
     old = max(before, key=lambda call: call.time, default=None)
     if old is None:
         return None
@@ -244,7 +253,7 @@ def nsm_state_anomaly(s: Sessions) -> Iterator[Case]:
         place, last = (own[-1][:2], own[-1][2]) if own else ((0, 0), 0)
         if before is not None and before.place.time > place[0]:
             place, last = (before.place.time, before.place.frame), before.state
-        found = _odd_state(notice, last, before)
+        found = _odd_state(s, notice, last, before)
         if found is not None:
             why, severity = found
             yield Case(
@@ -259,7 +268,7 @@ def nsm_state_anomaly(s: Sessions) -> Iterator[Case]:
             )
 
 
-def _odd_state(notice: Notice, last: int, before: Notice | None) -> tuple[str, Severity] | None:
+def _odd_state(s: Sessions, notice: Notice, last: int, before: Notice | None) -> tuple[str, Severity] | None:
     """What is wrong with the state of a notice after state `last` (0 unknown)."""
     state = notice.state & 0xFFFFFFFF
     if state > EPOCH_LIKE:
@@ -268,10 +277,10 @@ def _odd_state(notice: Notice, last: int, before: Notice | None) -> tuple[str, S
         return "which is even: the host is down, not up", LOW
     if last and state < last:
         return f"lower than {last} before", MEDIUM
-    if last and state - last > UNSEEN_REBOOTS:
+    if last and state - last > s.settings[UNSEEN_REBOOTS]:
         return f"far from {last} before", INFO
     if before is not None and before.answer is not None and state == before.state:
-        if notice.place.time - before.answer.time > REPEATED:
+        if notice.place.time - before.answer.time > s.settings[REPEATED]:
             return f"the same as {seconds(notice.place.time - before.answer.time)} before", MEDIUM
     return None
 
@@ -384,11 +393,12 @@ def grace_longer_than_expected(s: Sessions) -> Iterator[Case]:
     """
     for grace in s.reboots.graces:
         first, (operation, last) = grace.begin, grace.refusals[-1]
-        if last.time - first.time <= LONGEST_GRACE or _restarted_within(s, grace, last.time):
+        expected = _expected_grace(s)
+        if last.time - first.time <= expected or _restarted_within(s, grace, last.time):
             continue
         yield Case(
             f"{s.hosts.address(grace.server)} refused locks as in grace for "
-            f"{seconds(last.time - first.time)}",
+            f"{seconds(last.time - first.time)}, longer than its settings should allow ({seconds(expected)})",
             [*grace.refusals[0][0].frames, *operation.frames],
             first,
             Place(last.frame, last.time),
@@ -397,6 +407,13 @@ def grace_longer_than_expected(s: Sessions) -> Iterator[Case]:
             client=operation.requester,
             subject=grace,
         )
+
+
+def _expected_grace(s: Sessions) -> int:
+    """How long the settings let a server refuse locks: lockd's grace (rounded up as it does), or nfsd's."""
+    period, timeout = s.settings[NLM_GRACE], s.settings[NLM_TIMEOUT]
+    lockd = -(-period // timeout) * timeout if period else 5 * timeout
+    return max(lockd, s.settings[NFSV4_GRACE]) + s.settings[GRACE_MARGIN]
 
 
 def _restarted_within(s: Sessions, grace: Grace, until: int) -> bool:
@@ -476,7 +493,7 @@ def notify_before_ready(s: Sessions) -> Iterator[Case]:
     early = [(o, a.call, a.frame) for o, a in s.reboots.refused_reclaims if a.status == op.STALE_FH]
     for operation, call, frame in early:
         later = granted.get((call.src, operation.fh, operation.svid, operation.start, operation.end))
-        restart = s.restarted(call.dst, call.time - RECLAIM_WINDOW, call.time)
+        restart = s.restarted(call.dst, call.time - s.settings[RECLAIM_WINDOW], call.time)
         if later is None or later[0].call.time < call.time or not isinstance(restart, Notice):
             continue
         yield Case(

@@ -12,13 +12,15 @@ Never: yields a case.
 
 from __future__ import annotations
 
-from analyzer.findings.rule import SECOND
+from analyzer.parameters import window
 from analyzer.protocols.nlm import NLM
 from analyzer.sessions.model import File, Lock, Owner, Wait
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.world import Sessions
 
-UNDER_WAY = 5 * SECOND  # the first callback to a client needs a port lookup and a connection
+UNDER_WAY = window(
+    "grant-under-way", 5, "the first callback to a client needs a port lookup and a connection"
+)
 
 Refusal = tuple[Operation, Answer]
 
@@ -59,7 +61,7 @@ class Refusals:
             (operation, answer)
             for operation, answer in file.unexplained
             if operation.owner is not owner
-            and operation.call.time > since + UNDER_WAY
+            and operation.call.time > since + self.s.settings[UNDER_WAY]
             and operation.start >= extent[0]
             and operation.end <= extent[1]
         ]

@@ -17,7 +17,6 @@ from analyzer.findings.rule import (
     HIGH,
     LOW,
     MEDIUM,
-    SECOND,
     Case,
     file_name,
     of_lock,
@@ -25,6 +24,7 @@ from analyzer.findings.rule import (
     rule,
 )
 from analyzer.findings.security import is_loopback
+from analyzer.parameters import window
 from analyzer.protocols import procedure_label, program_label
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nlm import NLM
@@ -37,7 +37,7 @@ from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
 
 SET, UNSET = 1, 2
-OPEN = 10 * SECOND  # an asynchronous request without an answer is over after this long
+OPEN = window("async-open", 10, "an asynchronous request without an answer is over after this long")
 
 
 @rule("owner-collision", CRITICAL)
@@ -247,8 +247,8 @@ def cookie_reuse_conflict(s: Sessions) -> Iterator[Case]:
         latest[key] = operation
         if before is None or not operation.cookie or _about(before) == _about(operation):
             continue
-        over = before.answers[0].time if before.answers else before.call.time + OPEN
-        if operation.call.time < min(over, before.call.time + OPEN):
+        over = before.answers[0].time if before.answers else before.call.time + s.settings[OPEN]
+        if operation.call.time < min(over, before.call.time + s.settings[OPEN]):
             yield Case(
                 f"{s.hosts.address(operation.requester)} sent {operation.kind} requests about two locks with "
                 f"one cookie (frames {before.call.frame} and {operation.call.frame}) before the first was "

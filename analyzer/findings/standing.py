@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.rule import SECOND
+from analyzer.parameters import window
 from analyzer.sessions.model import Lock, Wait
-from analyzer.sessions.mounts import FAR, Goodbye, Mount
+from analyzer.sessions.mounts import FAR, FLUSH, Goodbye, Mount
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
 
-UMNT_WINDOW = 30 * SECOND  # an asynchronous UNLOCK may trail its UMNT by one retry of a Linux client
+UMNT_WINDOW = window("unlock-after-umnt", 30, "an UNLOCK may trail its UMNT by one retry of a Linux client")
+UMNT_WATCHED = window(
+    "umnt-watched", 1, "where less was seen after a UMNT, an open lock is all there is to say"
+)
+RESTART_MARGIN = window("restart-margin", 60, "what goes wrong this close to a restart is part of it")
 
 
 def held_at_end(s: Sessions) -> Iterator[Lock]:
@@ -36,7 +40,7 @@ def goodbye_of(s: Sessions, lock: Lock) -> tuple[Mount, Goodbye] | None:
     last = mount.goodbyes[-1]
     if last.until != FAR or last.first_after is not None or lock.granted.time > last.call.time:
         return None
-    if mount.last is not None and mount.last.time > last.call.time + 2 * SECOND:
+    if mount.last is not None and mount.last.time > last.call.time + s.settings[FLUSH]:
         return None
     return mount, last
 

@@ -20,13 +20,20 @@ from analyzer.findings.rule import (
     MEDIUM,
     POSSIBLE,
     PROBABLE,
-    SECOND,
     Case,
     file_name,
     rule,
     seconds,
 )
-from analyzer.findings.standing import UMNT_WINDOW, goodbye_of, held_at_end, is_unacked, unlock_pending
+from analyzer.findings.standing import (
+    UMNT_WATCHED,
+    UMNT_WINDOW,
+    goodbye_of,
+    held_at_end,
+    is_unacked,
+    unlock_pending,
+)
+from analyzer.parameters import threshold, window
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.rpc import AUTH_ERROR
 from analyzer.sessions.handles import printable
@@ -34,9 +41,10 @@ from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.mounts import Mount
 from analyzer.sessions.world import Sessions
 
-CONTACT_WINDOW = 15 * SECOND  # a failing umount.nfs tries for about 7 s, then the connections close
-DENIALS = 3
-DENIAL_WINDOW = 300 * SECOND
+UMNT_ANSWER = window("umnt-answer", 3, "umount.nfs waits about so long for its answer")
+LEAVING = window("umnt-leaving", 2, "a client that goes on using an export longer has not left it")
+DENIALS = threshold("mnt-denials", 3, "refusals", "one refused MNT is a typing error")
+DENIAL_WINDOW = window("mnt-denials-window", 300, "refusals this close are one attempt to get in")
 
 
 @rule("umnt-but-traffic-continues", MEDIUM)
@@ -119,7 +127,7 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
             continue
         last = max(mount.goodbyes[-1].reply.time for mount in mounts)
         watched = s.end - min(found[1].reply.time for _, found in left)
-        if s.end - last < SECOND:
+        if s.end - last < s.settings[UMNT_WATCHED]:
             continue
         lock = left[0][0]
         pending = unlock_pending(lock)
@@ -136,7 +144,7 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
             Place(left[0][1][1].call.frame, left[0][1][1].call.time),
             Place(s.last_frame, s.end),
             confidence=DEFINITE if denied else PROBABLE,
-            cut_short=watched < UMNT_WINDOW and not lost and not denied,
+            cut_short=watched < s.settings[UMNT_WINDOW] and not lost and not denied,
             server=export.server,
             client=lock.client,
             export=export.path,
@@ -223,7 +231,7 @@ def umnt_lost(s: Sessions) -> Iterator[Case]:
     """
     for copies in s.mounts.unheard.values():
         call = copies[0]
-        if s.end - call.time < 3 * SECOND:
+        if s.end - call.time < s.settings[UMNT_ANSWER]:
             continue
         yield Case(
             f"the UMNT of {printable(call.args.get('dirpath', b''))} by {s.hosts.address(call.src)} was "
@@ -267,9 +275,9 @@ def _unheard_contact(s: Sessions, mount: Mount) -> Iterator[Case]:
     if not failed and len(unasked) < 2:
         return
     begin = min([c.since for c in failed] + [look.call.time for look in unasked])
-    if mount.last is not None and mount.last.time > begin + 2 * SECOND:
+    if mount.last is not None and mount.last.time > begin + s.settings[LEAVING]:
         return
-    if any(u.call.time > begin for u in mount.umnts) or s.end - begin < 3 * SECOND:
+    if any(u.call.time > begin for u in mount.umnts) or s.end - begin < s.settings[UMNT_ANSWER]:
         return
     first = next(look for look in reversed(lookups) if look.call.time <= begin)
     frames = [
@@ -327,7 +335,10 @@ def mnt_denied(s: Sessions) -> Iterator[Case]:
         times = groups.get((call.src, call.dst, path))
         if times is None or not (reply.status == 0 or reply.status >= AUTH_ERROR):
             continue
-        many = sum(1 for time in times if abs(time - call.time) <= DENIAL_WINDOW) >= DENIALS
+        many = (
+            sum(1 for time in times if abs(time - call.time) <= s.settings[DENIAL_WINDOW])
+            >= s.settings[DENIALS]
+        )
         why = f"status {reply.result.get('status')}" if reply.status == 0 else "its credentials"
         yield Case(
             f"{s.hosts.address(call.dst)} refused the mount of {printable(path)} to "

@@ -14,15 +14,19 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from analyzer.findings.rule import DEFINITE, INFO, LOW, PROBABLE, SECOND, Case, rule, seconds
+from analyzer.findings.rule import DEFINITE, INFO, LOW, PROBABLE, Case, rule, seconds
+from analyzer.parameters import threshold, window
 from analyzer.records.events import Call, Reply
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Place
 from analyzer.sessions.mounts import Mount
 from analyzer.sessions.world import Sessions
 
-IMBALANCE = 3  # MNTs without UMNT: one may be in use, one may be a repetition
-UNUSED = 60 * SECOND  # a mount program asks for FSINFO at once
+IMBALANCE = threshold(
+    "mount-imbalance", 3, "mounts", "MNTs without UMNT: one may be in use, one may be a repetition"
+)
+BEFORE_DUMP = window("umnt-before-dump", 1, "a DUMP that crosses a UMNT may still list its mount")
+UNUSED = window("mnt-first-use", 60, "a mount program asks for FSINFO at once")
 CANDIDATES = 64  # answers to DUMP and odd UMNTs that are looked into
 ENTRIES = 4096  # of one DUMP
 
@@ -49,13 +53,15 @@ def mount_count_imbalance(s: Sessions) -> Iterator[Case]:
     Containers with mounts of their own; UMNTs that took a path the capture does not see.
     """
     for mount in s.mounts.sessions.values():
-        if mount.rebooted is not None or not any(count >= IMBALANCE for count in mount.paths.values()):
+        if mount.rebooted is not None or not any(
+            count >= s.settings[IMBALANCE] for count in mount.paths.values()
+        ):
             continue
         closed = 0
         for flow in mount.flows:
             connection = s.connections.by_flow.get(flow)
             closed += connection is not None and bool(connection.fins or connection.reset)
-        if closed + 1 < max(IMBALANCE, len(mount.flows)):
+        if closed + 1 < max(s.settings[IMBALANCE], len(mount.flows)):
             continue
         last = mount.mnts[-1]
         yield Case(
@@ -142,9 +148,9 @@ def _listed(s: Sessions, dump: Reply) -> Iterator[tuple[Mount, str]]:
                         yield mount, path
 
 
-def _last_umnt(mount: Mount, path: str, dump: Reply) -> Reply | None:
+def _last_umnt(s: Sessions, mount: Mount, path: str, dump: Reply) -> Reply | None:
     """The goodbye that left nothing mounted before a DUMP, if there was one."""
-    before = dump.call.time - SECOND
+    before = dump.call.time - s.settings[BEFORE_DUMP]
     mnts = [r for r in mount.mnts if r.call.time < dump.time and _path(r) == path]
     umnts = [r for r in mount.umnts if r.time < before and (r.call.procedure == 4 or _path(r) == path)]
     if mount.early or not umnts or not mnts or umnts[-1].call.time < mnts[-1].time:
@@ -159,7 +165,7 @@ def _path(reply: Reply) -> str:
 def _stale(s: Sessions, procedure: int, how: str) -> Iterator[Case]:
     for dump in s.mounts.dumps[:CANDIDATES]:
         for mount, path in _listed(s, dump):
-            umnt = _last_umnt(mount, path, dump)
+            umnt = _last_umnt(s, mount, path, dump)
             if umnt is not None and umnt.call.procedure == procedure:
                 yield Case(
                     f"the list of mounts of {s.hosts.address(mount.server)} shows {path} for "
@@ -248,7 +254,7 @@ def mnt_unused(s: Sessions) -> Iterator[Case]:
         ):
             continue
         mnt = mount.mnts[-1]
-        if s.end - mnt.time >= UNUSED:
+        if s.end - mnt.time >= s.settings[UNUSED]:
             yield Case(
                 f"{s.hosts.address(mount.client)} mounted {mount.path} and did not use it for "
                 f"{seconds(s.end - mnt.time)}",

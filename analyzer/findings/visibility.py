@@ -9,14 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.rule import INFO, SECOND, Case, rule, seconds
+from analyzer.findings.rule import INFO, Case, rule, seconds
+from analyzer.parameters import threshold, window
 from analyzer.sessions.model import Place
 from analyzer.sessions.world import Sessions
 
-IN_USE = 600 * SECOND  # long enough for a program that locks at all to have done so
-REPEATED = 20  # fewer are a bad moment
-LOSSY = 10  # per thousand: from here on TCP is visibly slower
-SEEN_TWICE = 450  # per thousand: no connection loses half; the capture sees packets at two points of the path
+IN_USE = window("no-nlm-use", 600, "long enough for a program that locks at all to have done so")
+REPEATED = threshold("loss-segments", 20, "segments", "fewer are a bad moment")
+LOSSY = threshold("loss-share", 10, "per thousand", "from here on TCP is visibly slower")
+SEEN_TWICE = threshold(
+    "loss-seen-twice",
+    450,
+    "per thousand",
+    "no connection loses half; the capture sees packets at two points of the path",
+)
 
 
 @rule("capture-blind-spot", INFO)
@@ -80,7 +86,7 @@ def no_nlm_traffic(s: Sessions) -> Iterator[Case]:
     locking = {server for _, server in asked}
     for mount in s.mounts.sessions.values():
         first, last = mount.first, mount.last
-        if first is None or last is None or not mount.writes or last.time - first.time < IN_USE:
+        if first is None or last is None or not mount.writes or last.time - first.time < s.settings[IN_USE]:
             continue
         if mount.server in locking and (mount.client, mount.server) not in asked:
             yield Case(
@@ -117,7 +123,7 @@ def network_loss(s: Sessions) -> Iterator[Case]:
     """
     for traffic in s.connections.traffic:
         share = traffic.repeated * 1000 / max(traffic.segments, 1)
-        if traffic.repeated < REPEATED or not LOSSY <= share < SEEN_TWICE:
+        if traffic.repeated < s.settings[REPEATED] or not s.settings[LOSSY] <= share < s.settings[SEEN_TWICE]:
             continue
         repeats = [r for r in s.connections.repeats if (r.flow, r.side) in traffic.streams]
         if repeats:

@@ -15,7 +15,7 @@ Never: takes a void RPC reply for an acceptance.
 from __future__ import annotations
 
 from analyzer.sessions import operations as op
-from analyzer.sessions.ledger import WAIT_REMEMBERED, Ledger
+from analyzer.sessions.ledger import Ledger
 from analyzer.sessions.model import End, Offer, Place, Wait
 from analyzer.sessions.operations import Answer, Operation
 
@@ -36,7 +36,7 @@ class Callbacks:
         self.ledger.offers.append(offer)
         best: tuple[int, Wait, tuple[str, ...]] | None = None
         for wait in reversed(self.ledger.waits_of.get(operation.responder, ())):
-            if wait.ended is not None and operation.call.time - _latest(wait) > WAIT_REMEMBERED:
+            if wait.ended is not None and operation.call.time - _latest(wait) > self.ledger.wait_remembered:
                 continue
             differs = self._differences(operation, wait.request)
             rank = 2 * len(differs) + (wait.ended is not None)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from analyzer.parameters import Settings, window
 from analyzer.records.events import Io
 from analyzer.sessions import operations as op
 from analyzer.sessions.handles import Handles, is_knfsd
@@ -35,15 +36,18 @@ UNLOCKERS_KEPT = 1024  # owners per file whose last UNLOCKs are known; Linux mak
 UNLOCKS_KEPT = 32  # per owner and file: enough to order a late grant behind its own UNLOCK
 DENIALS_KEPT = 64
 WAITS_KEPT = 64  # per client, before those ended long ago are dropped
-WAIT_REMEMBERED = 120_000_000_000  # ns in which a GRANTED for a wait that has ended is late, not unsolicited
+WAIT_REMEMBERED = window(
+    "late-callback", 120, "a GRANTED for a wait that ended so long ago at most is late, not unsolicited"
+)
 
 
 class Ledger:
     """Both ledgers of all files, fed with operations in order."""
 
-    def __init__(self, handles: Handles, policy: str = "auto") -> None:
+    def __init__(self, handles: Handles, policy: str = "auto", settings: Settings | None = None) -> None:
         self.handles = handles
         self.policy = policy
+        self.wait_remembered = (settings or Settings())[WAIT_REMEMBERED]
         self.files: dict[int, File] = {}
         self.owners: dict[tuple[object, ...], Owner] = {}
         self.locks: list[Lock] = []
@@ -337,7 +341,7 @@ class Ledger:
         mine = self.waits_of.setdefault(owner.client, [])
         mine.append(wait)
         if len(mine) > WAITS_KEPT:
-            limit = wait.since.time - WAIT_REMEMBERED
+            limit = wait.since.time - self.wait_remembered
             self.waits_of[owner.client] = [w for w in mine if w.ended is None or w.ended.time > limit]
         self.on_wait(wait)
 

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analyzer.parameters import Settings, window
 from analyzer.records.events import Activity, Call, Reply
 from analyzer.sessions.handles import Export, Handles, printable
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import Place
 
-FLUSH = 2_000_000_000  # ns after UMNT in which delayed WRITE and COMMIT are normal (domain #27)
+FLUSH = window("flush-after-umnt", 2, "delayed WRITE and COMMIT may follow a UMNT")
 FAR = 2**62
 WRITE, CREATE = 7, 8  # of NFSv3
 ANSWERED_KEPT = 4096  # copies follow each other within seconds
@@ -82,8 +83,9 @@ class Mount:
 class Mounts:
     """All mount sessions, and the MOUNT calls that belong to none."""
 
-    def __init__(self, handles: Handles) -> None:
+    def __init__(self, handles: Handles, settings: Settings | None = None) -> None:
         self.handles = handles
+        self.flush = (settings or Settings())[FLUSH]
         self.sessions: dict[tuple[int, int, int], Mount] = {}
         self.refused: Kept[Reply] = Kept()  # MNT with a status or an RPC error
         self.unheard: dict[int, list[Call]] = {}  # copies of UMNT and UMNTALL without an answer (yet)
@@ -221,7 +223,7 @@ class Mounts:
         self, goodbye: Goodbye, rows: Activity, group: np.ndarray[tuple[int], np.dtype[np.intp]]
     ) -> None:
         times = rows.time[group]
-        late = group[(times > goodbye.call.time + FLUSH) & (times < goodbye.until)]
+        late = group[(times > goodbye.call.time + self.flush) & (times < goodbye.until)]
         if len(late):
             head, tail = int(late[0]), int(late[-1])
             if goodbye.first_after is None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
+from analyzer.parameters import Settings, threshold, window
 from analyzer.records.events import Call
 from analyzer.sessions import operations as op
 from analyzer.sessions.kept import Kept
@@ -25,9 +26,13 @@ KEYS_KEPT = 65536
 BURSTS_KEPT = 4096
 FRAMES_KEPT = 64
 COPIES_KEPT = 4096
-MIRRORED = (
-    100_000_000  # ns: a copy that comes sooner is the capture's (two points of a path), not the sender's
+MIRRORED = window(
+    "mirrored-copy", 0.1, "a copy that comes sooner is the capture's (two points of a path), not the sender's"
 )
+DENIALS = threshold("denial-burst", 20, "denials", "twice a second for ten seconds: somebody spins")
+DENIALS_WITHIN = window("denial-burst-window", 10, "nobody waits for as long as this by asking again")
+CONNECTIONS = threshold("connection-burst", 11, "connections", "more than ten a minute are not one per mount")
+CONNECTIONS_WITHIN = window("connection-burst-window", 60, "a lock connection lives for minutes, idle or not")
 
 
 @dataclass(slots=True, eq=False)
@@ -98,11 +103,11 @@ class Copies:
 class Pace:
     """All meters of lock traffic."""
 
-    def __init__(self) -> None:
-        self.denied = Meter(
-            20, 10_000_000_000
-        )  # twice a second for ten seconds: nobody waits, somebody spins
-        self.connections = Meter(11, 60_000_000_000)  # a lock connection lives for minutes, idle or not
+    def __init__(self, settings: Settings | None = None) -> None:
+        value = settings or Settings()
+        self.mirrored = value[MIRRORED]
+        self.denied = Meter(value[DENIALS], value[DENIALS_WITHIN])
+        self.connections = Meter(value[CONNECTIONS], value[CONNECTIONS_WITHIN])
         self.copies: dict[tuple[int, int], Copies] = {}
         self._flows: OrderedDict[int, tuple[int, int, int]] = OrderedDict()
 
@@ -117,7 +122,7 @@ class Pace:
             copies = self.copies[pair] = Copies()
         if is_new:
             copies.requests += 1
-        elif call.time - operation.calls[-2].time > MIRRORED:
+        elif call.time - operation.calls[-2].time > self.mirrored:
             copies.copies += 1
             known = copies.operations
             if len(known) < COPIES_KEPT and (not known or known[-1] is not operation):

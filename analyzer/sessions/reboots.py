@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from analyzer.parameters import Settings, window
 from analyzer.records.events import Call, Reply
 from analyzer.sessions import operations as op
 from analyzer.sessions.kept import KEPT, Kept
@@ -25,7 +26,7 @@ from analyzer.sessions.operations import Answer, Operation
 
 LOOKUPS = ((2, 3), (3, 3), (4, 3), (4, 9))  # GETPORT, GETADDR, GETVERSADDR (RFC 1833)
 LOOKUPS_KEPT = 65536
-SERIES = 15 * 60 * 1_000_000_000  # sm-notify gives up after 15 minutes
+SERIES = window("notice-series", 900, "sm-notify gives up after 15 minutes: later copies are a new notice")
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +78,8 @@ class Lookup:
 class Reboots:
     """Everything about restarts."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.series = (settings or Settings())[SERIES]
         self.notices: Kept[Notice] = Kept()
         self.graces: Kept[Grace] = Kept()
         self.active: dict[int, Grace] = {}
@@ -130,7 +132,7 @@ class Reboots:
         name, state = call.args.get("mon_name", b""), int(call.args.get("state", 0))
         key = (call.src, call.dst, state)
         notice = self._notice_by_key.get(key)
-        new = notice is None or call.time - notice.calls[-1].time >= SERIES
+        new = notice is None or call.time - notice.calls[-1].time >= self.series
         if notice is None or new:
             notice = Notice(call.src, call.dst, name, state, [])
             self.notices.append(notice)

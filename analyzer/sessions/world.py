@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from analyzer.parameters import Settings, window
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
@@ -50,7 +51,7 @@ from analyzer.sessions.operations import Answer, Operation, Operations
 from analyzer.sessions.pace import Meter, Pace
 from analyzer.sessions.reboots import Grace, Notice, Reboots
 
-SLOW = 2_000_000_000  # ns: a lock server that is well answers in milliseconds
+SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
 
 CIRCLES_KEPT = 4096
 
@@ -58,17 +59,18 @@ CIRCLES_KEPT = 4096
 class Sessions:
     """Everything the rules may read."""
 
-    def __init__(self, table: HandleTable, policy: str = "auto") -> None:
+    def __init__(self, table: HandleTable, policy: str = "auto", settings: Settings | None = None) -> None:
+        self.settings = settings if settings is not None else Settings()
         self.hosts = Hosts()
         self.connections = Connections()
         self.handles = Handles(table)
-        self.mounts = Mounts(self.handles)
-        self.ledger = Ledger(self.handles, policy)
+        self.mounts = Mounts(self.handles, self.settings)
+        self.ledger = Ledger(self.handles, policy, self.settings)
         self.callbacks = Callbacks(self.ledger)
         self.operations = Operations()
-        self.reboots = Reboots()
+        self.reboots = Reboots(self.settings)
         self.conduct = Conduct()
-        self.pace = Pace()
+        self.pace = Pace(self.settings)
         self.circles: Kept[Circle] = Kept(CIRCLES_KEPT)
         self.verifiers: Kept[Verifier] = Kept()
         self.start = 0
@@ -242,7 +244,7 @@ class Sessions:
         if operation.kind == "GRANTED":
             self.callbacks.answered(operation, answer)
             return
-        if answer.time - operation.call.time > SLOW:
+        if answer.time - operation.call.time > self.settings[SLOW]:
             self.slow.append((operation, answer))
         if answer.status == op.FBIG:
             self.oversized.append((operation, answer))
