@@ -59,7 +59,7 @@ def _mounts(view: View, sessions: list[Mount]) -> Iterator[str]:
 
 
 def _locks(view: View, wanted: str) -> Iterator[str]:
-    for row in rows.locks(view):
+    for row in rows.locks(view, standing=True):
         if row["server_side"] == "held" and (row["export"] or "").rstrip("/") == wanted:
             where = extent(row["start"], row["end"])
             since = f"granted in frame {row['granted_frame']} at {clock(row['granted_time'])}"

@@ -11,6 +11,7 @@ Never: formats; knows pandas or Arrow.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from analyzer.protocols.nlm import STATUS, STATUS4
 
 if TYPE_CHECKING:
     from analyzer.render.view import View
+    from analyzer.sessions.handles import Export
     from analyzer.sessions.model import End, Lock, Wait
     from analyzer.sessions.mounts import Mount
 
@@ -27,9 +29,11 @@ EOF_OFFSET = 2**64 - 1
 TRANSPORTS = {6: "TCP", 17: "UDP"}
 
 
-def locks(view: View) -> Iterator[Row]:
-    """One row per grant."""
+def locks(view: View, standing: bool = False) -> Iterator[Row]:
+    """One row per grant; `standing` leaves out those that both ledgers have let go of."""
     for lock in view.sessions.ledger.locks:
+        if standing and ledger(lock) == "released":
+            continue
         row = _lock(view, lock)
         last = None if "held" in (row["server_side"], row["client_side"]) else _last(lock)
         if view.shows(row["server"], row["client"], lock.granted.time, last):
@@ -116,8 +120,9 @@ def _wait(view: View, wait: Wait, number: int) -> Row:
 
 def mounts(view: View) -> Iterator[Row]:
     """One row per client, server and export."""
+    held = _held_on(view)
     for mount in view.sessions.mounts.sessions.values():
-        row = _mount(view, mount)
+        row = _mount(view, mount, held)
         times = [t for t in (row["first_mnt_time"], row["first_nfs_time"]) if t is not None]
         ends = [t for t in (row["last_umnt_time"], row["last_nfs_time"]) if t is not None]
         last = None if mount.count or not ends else max(ends)
@@ -125,16 +130,20 @@ def mounts(view: View) -> Iterator[Row]:
             yield row
 
 
-def _mount(view: View, mount: Mount) -> Row:
+def _held_on(view: View) -> Counter[tuple[int, int, Export | None]]:
+    """Number of locks that a server holds for a client, by server, client and export."""
+    handles = view.sessions.handles
+    return Counter(
+        (lock.server, lock.client, handles.export(lock.file.fh))
+        for lock in view.sessions.ledger.locks
+        if lock.server_end is None
+    )
+
+
+def _mount(view: View, mount: Mount, held: Counter[tuple[int, int, Export | None]]) -> Row:
     mnt = mount.mnts[0].call if mount.mnts else None
     umnt = mount.umnts[-1].call if mount.umnts else None
     goodbye = mount.goodbyes[-1] if mount.goodbyes else None
-    held = [
-        lock
-        for lock in view.sessions.ledger.locks
-        if lock.client == mount.client and lock.server == mount.server and lock.server_end is None
-        if view.sessions.handles.export(lock.file.fh) is mount.export and mount.export is not None
-    ]
     return {
         "server": view.address(mount.server),
         "client": view.address(mount.client),
@@ -150,7 +159,7 @@ def _mount(view: View, mount: Mount) -> Row:
         **_place("last_nfs", mount.last),
         "nfs_calls": mount.calls,
         "calls_after_umnt": goodbye.calls_after if goodbye is not None else 0,
-        "locks_held": len(held),
+        "locks_held": held[mount.server, mount.client, mount.export] if mount.export is not None else 0,
         "rebooted_time": mount.rebooted.time if mount.rebooted is not None else None,
     }
 
@@ -386,7 +395,7 @@ def _file(view: View, server: int, handle: int) -> Row:
     return {
         "server": view.address(server),
         "export": export.path if export is not None else None,
-        "path": handles.path(handle) if handle >= 0 else None,
+        "path": view.path(handle),
         "fh": handles.table.data[handle] if handle >= 0 else None,
     }
 

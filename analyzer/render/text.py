@@ -210,7 +210,7 @@ def _facts(view: View, paint: Paint) -> Iterator[str]:
 
 def held(view: View, paint: Paint, most: int | None = None) -> Iterator[str]:
     """Locks that stand in either ledger at the end."""
-    found = [row for row in rows.locks(view) if row["ledger"] != "released"]
+    found = rows.locks(view, standing=True)
     yield from _table(paint, "Locks at the end", LOCK_HEAD, [lock_line(view, row) for row in found], most)
 
 

@@ -64,6 +64,7 @@ class View:
         self.analysis = analysis
         self.filters = filters or Filters()
         self.sessions = analysis.sessions
+        self._paths: dict[int, str | None] = {}
         self.clients = self._addresses(self.filters.client)
         self.servers = self._addresses(self.filters.server)
         start = self.sessions.start
@@ -76,6 +77,14 @@ class View:
     def address(self, host: int) -> str | None:
         """The address of a host row; None where there is none."""
         return self.sessions.hosts.address(host) if host >= 0 else None
+
+    def path(self, handle: int) -> str | None:
+        """The path of a handle; None where there is none or no name is known."""
+        if handle < 0:
+            return None
+        if handle not in self._paths:
+            self.sessions.handles.paths((handle,), self._paths)
+        return self._paths[handle]
 
     def names(self, host: int) -> list[str]:
         """What a host calls itself."""

@@ -198,12 +198,15 @@ class Handles:
         """Absolute path, `.../partial`, or None where no name is known."""
         return self.paths((handle,))[handle]
 
-    def paths(self, handles: Iterable[int]) -> dict[int, str | None]:
+    def paths(
+        self, handles: Iterable[int], known: dict[int, str | None] | None = None
+    ) -> dict[int, str | None]:
         """The paths of many handles, and of the directories above them: each is walked through once.
 
-        Names that go in a circle say nothing about where they hang, nor does a path no system would take.
+        They are added to what is `known`. Names that go in a circle say nothing about where they hang, nor
+        does a path no system would take.
         """
-        known: dict[int, str | None] = {}
+        known = {} if known is None else known
         for handle in handles:
             chain: dict[int, bytes] = {}
             at = handle
