@@ -250,7 +250,7 @@ def analyze(
             source.close()
         yield from engine.front.finish()
 
-    with _rare_collections():
+    with _no_collections():
         readings: Iterator[Reading]
         if compiled and not taps:  # kernels leave the GIL to others: each stage works ahead of the next
             readings = ahead(map(engine.read, ahead(deliveries())))
@@ -266,15 +266,16 @@ def analyze(
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Fewer runs of the garbage collector: nearly all that is made here is kept, and looking through it
-    again and again took a third of the time of a capture with many locks."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 20, 100)
+def _no_collections() -> Iterator[None]:
+    """No runs of the garbage collector: what is made here is kept, or is dropped and in no circle, and
+    looking through it all took a third of the time of a capture with many locks."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        if was_on:
+            gc.enable()
 
 
 def worth_compiling(paths: Sequence[str]) -> bool:

@@ -333,8 +333,8 @@ def _complete(s: Sessions, client: int, sender: int) -> Confidence | None:
     """How sure it is that the capture has every LOCK of a client to a sender; None where it may well not."""
     opened = {
         server
-        for (who, server, _), call in s.nlm_versions.items()
-        if who == client and s.connections.opened(call.flow)
+        for (who, server, _), operation in s.nlm_versions.items()
+        if who == client and s.connections.opened(operation.call.flow)
     }
     if sender in opened:
         return DEFINITE

@@ -59,21 +59,22 @@ def cookie(lock: Lock) -> int:
 def rebirths(s: Sessions) -> list[Rebirth]:
     """Clients that began anew, in the order seen."""
     found = []
-    latest: dict[tuple[int, int], Lock] = {}
+    latest: dict[tuple[int, int], tuple[int, Lock]] = {}
     falls: Counter[tuple[int, int]] = Counter()
     for lock in s.ledger.locks:
-        if lock.how != "reply" or cookie(lock) < FIRST_COOKIE:
+        count = cookie(lock) if lock.how == "reply" else -1
+        if count < FIRST_COOKIE:
             continue
         key = (lock.client, lock.server)
-        before = latest.get(key)
-        if before is not None and cookie(lock) <= min(cookie(before), FIRST_COOKIE + s.settings[YOUNG]):
+        last, before = latest.get(key, (-1, lock))
+        if count <= min(last, FIRST_COOKIE + s.settings[YOUNG]):
             falls[key] += 1
             mnt = _mounted_again(s, before, lock) if falls[key] <= TRIES else None
             if mnt is not None:
                 found.append(Rebirth(*key, before, lock, mnt))
-            elif cookie(lock) < cookie(before):
+            elif count < last:
                 continue  # an old request that was put off
-        latest[key] = lock
+        latest[key] = count, lock
     return found
 
 

@@ -239,7 +239,7 @@ def nsm_state_anomaly(s: Sessions) -> Iterator[Case]:
     """
     stated: dict[int, list[tuple[int, int, int]]] = {}
     for lock in s.ledger.locks:
-        state = int(lock.request.call.args.get("state") or 0)
+        state = lock.request.state
         mine = stated.setdefault(lock.client, [])
         if state and not lock.request.reclaim and len(mine) < STATES and (not mine or mine[-1][2] != state):
             mine.append((lock.request.call.time, lock.request.call.frame, state))

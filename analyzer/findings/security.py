@@ -33,6 +33,7 @@ from analyzer.protocols.rpc import AUTH_ERROR, AUTH_FLAVORS, RPC_STATUS
 from analyzer.records.events import Call, Reply
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Place
+from analyzer.sessions.operations import Answer
 from analyzer.sessions.world import Sessions
 
 PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS = 1, 2, 3, 4
@@ -51,7 +52,7 @@ class Exchange(TypedDict):
     client: int
 
 
-def _exchange(call: Call, reply: Reply | None) -> Exchange:
+def _exchange(call: Call, reply: Reply | Answer | None) -> Exchange:
     return Exchange(
         frames=[call.frame, *((reply.frame,) if reply else ())],
         first=Place(call.frame, call.time),
@@ -79,7 +80,7 @@ def nlm_auth_anomaly(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     A scanner.
     """
-    for reply in s.conduct.replies.get("refused", ()):
+    for reply in s.conduct.refused:
         call = reply.call
         if call.program == NLM and reply.status >= AUTH_ERROR:
             flavor = AUTH_FLAVORS.get(call.flavor, f"flavor {call.flavor}")
@@ -110,7 +111,7 @@ def malformed_xdr(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     NLM 1 and 3 on Linux refuse handles that are not 32 bytes long.
     """
-    for reply in s.conduct.replies.get("refused", ()):
+    for reply in s.conduct.refused:
         call = reply.call
         if reply.status == GARBAGE_ARGS:
             yield Case(
@@ -141,7 +142,7 @@ def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     One NULL probe at mount time is normal and not counted.
     """
-    for reply in s.conduct.replies.get("refused", ()):
+    for reply in s.conduct.refused:
         call = reply.call
         if call.program == NFS or reply.status not in (PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL):
             continue
@@ -153,7 +154,7 @@ def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
             f"{RPC_STATUS[reply.status]}",
             **_exchange(call, reply),
         )
-    for (client, server, version), call in s.nlm_versions.items():
+    for (client, server, version), operation in s.nlm_versions.items():
         if version >= 4 or not _mounts_with_version_3(s, client, server):
             continue
         yield Case(
@@ -161,7 +162,7 @@ def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
             f"ranges of 32 bits",
             confidence=PROBABLE,
             group="nlm version",
-            **_exchange(call, call.reply),
+            **_exchange(operation.call, next(iter(operation.answers), operation.failure)),
         )
 
 
@@ -190,10 +191,9 @@ def range_suspicious(s: Sessions) -> Iterator[Case]:
     Databases lock single bytes far behind the end of the file on purpose; those are granted.
     """
     for operation, answer in s.oversized:
-        args = operation.call.args
         yield Case(
-            f"{s.hosts.address(operation.requester)} asked for offset {args.get('l_offset', 0):#x} length "
-            f"{args.get('l_len', 0):#x} of {file_name(s, operation.file)}: FBIG",
+            f"{s.hosts.address(operation.requester)} asked for offset {operation.start:#x} length "
+            f"{operation.length:#x} of {file_name(s, operation.file)}: FBIG",
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             Place(answer.frame, answer.time),
@@ -223,14 +223,15 @@ def nlm_smnotify_remote(s: Sessions) -> Iterator[Case]:
     for call in s.conduct.calls.get("nlm-sm-notify", ()):
         if call.src == call.dst or is_loopback(s, call.src):
             continue
-        accepted = call.reply is not None and call.reply.status == 0
+        reply = s.conduct.answer(call)
+        accepted = reply is not None and reply.status == 0
         yield Case(
             f"{s.hosts.address(call.src)} sent lockd of {s.hosts.address(call.dst)} the private procedure "
             f"16 (for "
             f"{printable(call.args.get('mon_name', b''))}); it was "
             f"{'accepted' if accepted else 'not accepted'}",
             severity=CRITICAL if accepted else MEDIUM,
-            **_exchange(call, call.reply),
+            **_exchange(call, s.conduct.answer(call)),
         )
 
 
@@ -256,7 +257,7 @@ def sm_mon_remote(s: Sessions) -> Iterator[Case]:
     for call in s.conduct.calls.get("sm-mon", ()):
         if call.src == call.dst or is_loopback(s, call.src):
             continue
-        reply = call.reply
+        reply = s.conduct.answer(call)
         accepted = reply is not None and reply.status == 0 and reply.result.get("status", 0) == 0
         yield Case(
             f"{s.hosts.address(call.src)} sent {_label(call)} to statd of {s.hosts.address(call.dst)}; it "
@@ -298,7 +299,7 @@ def free_all_unexpected(s: Sessions) -> Iterator[Case]:
             confidence=DEFINITE if owners or call.src in s.hosts.names else POSSIBLE,
             peer=owners[0] if owners else -1,
             group=name,
-            **_exchange(call, call.reply),
+            **_exchange(call, s.conduct.answer(call)),
         )
 
 

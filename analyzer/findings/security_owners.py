@@ -198,7 +198,7 @@ def portmap_tamper(s: Sessions) -> Iterator[Case]:
     A tool that uses the host's own second address.
     """
     for call in s.conduct.calls.get("portmap", ()):
-        reply, program = call.reply, int(call.args.get("prog") or 0)
+        reply, program = s.conduct.answer(call), int(call.args.get("prog") or 0)
         done = reply is not None and reply.status == 0
         if call.src == call.dst or is_loopback(s, call.src):
             continue

@@ -371,9 +371,8 @@ def nfs3_proc_22(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     Fuzzers and scanners.
     """
-    answered = {id(reply.call): reply for reply in s.conduct.replies.get("refused", ())}
     for call in s.conduct.calls.get("nfs3-proc-22", ()):
-        reply = call.reply or answered.get(id(call))
+        reply = s.conduct.answer(call)
         accepted = reply is not None and reply.status == 0
         yield Case(
             f"{s.hosts.address(call.src)} called NFSv3 procedure {call.procedure}, which does not exist; "

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,12 +43,12 @@ OFTEN = ("reply", "program", "version", "procedure", "gss", "body", "status", "c
 IDENTITIES = 4096  # credentials remembered by their bytes
 CALL_COLUMNS = (
     *("call", "frame", "time", "src", "dst", "sport", "dport", "transport", "flow", "side"),
-    *("stream_end", "xid", "flavor", "retransmit_of"),
+    *("stream_end", "xid", "flavor", "damage", "retransmit_of"),
 )
 PRIVACY = 3
 CALLBACKS = (5, 10)  # NLM GRANTED, GRANTED_MSG: the caller is the server of the file
 
-REPLY_COLUMNS = ("call", "frame", "time", "status", "damage", "low", "high")
+REPLY_COLUMNS = ("frame", "time", "status", "damage", "low", "high")
 
 Kind = tuple[int, int, int]  # program, version, procedure
 Identity = tuple[int | None, bytes | None]  # uid, machine name
@@ -128,17 +129,14 @@ class Records:
                 self.handles.locked[[fh for fh in handles if fh >= 0]] = 1
             who = self._identities(memory, m, group)
             columns = (getattr(m, name)[group].tolist() for name in CALL_COLUMNS)
-            rest = zip(group.tolist(), args, faults, who, m.damage[group].tolist(), handles, strict=True)
-            for head, (row, values, fault, identity, damage, fh) in zip(
-                zip(*columns, strict=True), rest, strict=True
-            ):
-                fields = (*head[:-2], *kind, head[-2], values, fault, damage, head[-1], fh, *identity)
-                call = Call(*fields)
-                self._open[call.serial] = call
-                if len(self._open) > OPEN_CALLS:
-                    self._open.popitem(last=False)
-                    self._faults.count[Fault.CALLS_EVICTED] += 1
-                yield row, call
+            calls = list(
+                map(Call, *columns, *map(repeat, kind), args, faults, handles, *zip(*who, strict=True))
+            )
+            self._open.update((call.serial, call) for call in calls)
+            while len(self._open) > OPEN_CALLS:
+                self._open.popitem(last=False)
+                self._faults.count[Fault.CALLS_EVICTED] += 1
+            yield from zip(group.tolist(), calls, strict=True)
 
     def _identities(self, memory: Bytes, m: Messages, rows: Rows) -> list[Identity]:
         """uid and machine name of each call, from its AUTH_SYS credentials."""
@@ -190,16 +188,18 @@ class Records:
                 values, wrong = self._decode(memory, m, group[chosen], kind, REPLY)
                 for i, value, fault in zip(chosen.tolist(), values, wrong, strict=True):
                     results[i], faults[i] = value, fault
+            numbers = group.tolist()
+            calls = [
+                self._open.get(serial) or self._rebuilt(m, row, kind)
+                for row, serial in zip(numbers, m.call[group].tolist(), strict=True)
+            ]
             columns = (getattr(m, name)[group].tolist() for name in REPLY_COLUMNS)
-            rest = zip(group.tolist(), results, faults, strict=True)
-            for head, (row, result, fault) in zip(zip(*columns, strict=True), rest, strict=True):
-                serial, frame, time, status, *more = head
-                call = self._open.get(serial) or self._rebuilt(m, row, kind)
-                reply = Reply(frame, time, call, status, result, fault, *more)
-                if handle := result.get("fh"):
-                    reply.fh = self.handles.intern_one(call.dst, handle)
-                call.replies.append(reply)
-                yield row, reply
+            replies = list(map(Reply, *columns, calls, results, faults))
+            if kind[0] == MOUNT:
+                for reply in replies:
+                    if handle := reply.result.get("fh"):
+                        reply.fh = self.handles.intern_one(reply.call.dst, handle)
+            yield from zip(numbers, replies, strict=True)
 
     @staticmethod
     def _rebuilt(m: Messages, row: int, kind: Kind) -> Call:
@@ -217,8 +217,10 @@ class Records:
             1 - int(m.side[row]),
             -1,
             int(m.xid[row]),
-            *kind,
             -1,
+            0,
+            -1,
+            *kind,
             {},
         )
 

@@ -14,7 +14,7 @@ Never: interprets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from analyzer.tables import I32, I64
@@ -36,23 +36,17 @@ class Call:
     side: int
     stream_end: int
     xid: int
+    flavor: int
+    damage: int
+    retransmit_of: int
     program: int
     version: int
     procedure: int
-    flavor: int
     args: dict[str, Any]
     fault: int = -1
-    damage: int = 0
-    retransmit_of: int = -1
     fh: int = -1
     uid: int | None = None
     machine: bytes | None = None
-    replies: list[Reply] = field(default_factory=list)
-
-    @property
-    def reply(self) -> Reply | None:
-        """The first reply, if one was seen."""
-        return self.replies[0] if self.replies else None
 
 
 @dataclass(slots=True, eq=False)
@@ -62,13 +56,13 @@ class Reply:
 
     frame: int
     time: int
-    call: Call
     status: int
+    damage: int
+    low: int
+    high: int
+    call: Call
     result: dict[str, Any]
     fault: int = -1
-    damage: int = 0
-    low: int = -1
-    high: int = -1
     fh: int = -1
 
 

@@ -22,7 +22,8 @@ class Conduct:
 
     def __init__(self) -> None:
         self.calls: dict[str, list[Call]] = {}
-        self.replies: dict[str, list[Reply]] = {}
+        self._answers: dict[int, Reply | None] = {}  # by serial number of a kept call
+        self.refused: list[Reply] = []
         self.count: Counter[str] = Counter()
 
     def call(self, kind: str, call: Call) -> None:
@@ -31,10 +32,17 @@ class Conduct:
         kept = self.calls.setdefault(kind, [])
         if len(kept) < KEPT:
             kept.append(call)
+            self._answers[call.serial] = None
 
-    def reply(self, kind: str, reply: Reply) -> None:
-        """Keep a reply."""
-        self.count[kind] += 1
-        kept = self.replies.setdefault(kind, [])
-        if len(kept) < KEPT:
-            kept.append(reply)
+    def reply(self, reply: Reply) -> None:
+        """Keep a reply, if it is a refusal or the first one to a call that is kept."""
+        if reply.status != 0:
+            self.count["refused"] += 1
+            if len(self.refused) < KEPT:
+                self.refused.append(reply)
+        if self._answers.get(reply.call.serial, reply) is None:
+            self._answers[reply.call.serial] = reply
+
+    def answer(self, call: Call) -> Reply | None:
+        """The first reply to a call that is kept."""
+        return self._answers.get(call.serial)

@@ -33,6 +33,7 @@ from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.ranges import Ranges
 
 UNLOCKERS_KEPT = 1024  # owners per file whose last UNLOCKs are known; Linux makes owners all the time
+PENDING_KEPT = 1024  # UNLOCKs per file that may still be answered; one more, and the oldest never was
 UNLOCKS_KEPT = 32  # per owner and file: enough to order a late grant behind its own UNLOCK
 DENIALS_KEPT = 64
 WAITS_KEPT = 64  # per client, before those ended long ago are dropped
@@ -133,16 +134,22 @@ class Ledger:
                     lock.client_end = end
             if not believed:
                 del file.believed[owner]
-        past = file.unlocks.setdefault(owner, [])
+        past = file.unlocks.get(owner)
+        if past is None:
+            past = file.unlocks[owner] = []
         past.append((operation.order, operation.start, operation.end, operation))
         if len(past) > UNLOCKS_KEPT:
             del past[0]
         if len(file.unlocks) > UNLOCKERS_KEPT:
             del file.unlocks[next(iter(file.unlocks))]
+        file.pending[operation] = None
+        if len(file.pending) > PENDING_KEPT:
+            self._unanswered(next(iter(file.pending)))
+        if not file.waits:
+            return
         for wait in list(file.waits):
             if wait.owner is owner and wait.start >= operation.start and wait.end <= operation.end:
-                self.end_wait(wait, End("unlock", call.frame, call.time))
-        file.pending.append(operation)
+                self.end_wait(wait, end)
         self._freed(file, operation, Place(call.frame, call.time))
 
     def _proof(self, lock: Lock, kind: str, frame: int, time: int) -> None:
@@ -397,8 +404,7 @@ class Ledger:
     def _unlock_answered(self, operation: Operation, answer: Answer) -> None:
         file = operation.file
         assert file is not None
-        if operation in file.pending:
-            file.pending.remove(operation)
+        file.pending.pop(operation, None)
         if answer.status != op.GRANTED and operation.status == answer.status:
             self._restore(operation)
             self.unlocks.append(operation)
@@ -408,8 +414,7 @@ class Ledger:
         file, owner = operation.file, operation.owner
         if file is None or owner is None:
             return
-        if operation in file.pending:
-            file.pending.remove(operation)
+        file.pending.pop(operation, None)
         for start, end, lock in operation.removed:
             if file.conflicts(owner, start, end, lock.exclusive, "held"):
                 continue
@@ -497,8 +502,12 @@ class Ledger:
             wait.taken("open", end)
         for file in self.files.values():
             for operation in list(file.pending):
-                self._restore(operation)
-                self.unlocks.append(operation)
+                self._unanswered(operation)
+
+    def _unanswered(self, operation: Operation) -> None:
+        """Nobody says that an UNLOCK was executed."""
+        self._restore(operation)
+        self.unlocks.append(operation)
 
 
 def _assign(

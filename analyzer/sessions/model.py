@@ -10,6 +10,7 @@ Never: holds behaviour beyond looking at itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ class Wait:
     exclusive: bool
     request: Operation
     since: Place
-    blockers: list[Lock]
+    blockers: Sequence[Lock]
     polls: list[Operation] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     ended: End | None = None  # callback, poll, cancel, unlock, denied, server-restart, reboot
@@ -163,7 +164,7 @@ class File:
     believed: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # C
     waits: list[Wait] = field(default_factory=list)  # open ones
     unlocks: dict[Owner, list[tuple[int, int, int, Operation]]] = field(default_factory=dict)
-    pending: list[Operation] = field(default_factory=list)  # UNLOCKs without an answer yet
+    pending: dict[Operation, None] = field(default_factory=dict)  # UNLOCKs without an answer yet, in order
     unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
     shares: dict[Owner, tuple[int, int, Operation]] = field(default_factory=dict)
 

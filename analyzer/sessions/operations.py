@@ -16,8 +16,9 @@ Never: judges; keeps ledgers.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.records.events import Call, Reply
 from analyzer.sessions.kept import Kept
@@ -31,12 +32,14 @@ DEADLCK, ROFS, STALE_FH, FBIG, FAILED = range(5, 10)
 
 OPEN_KEPT = 1 << 17
 PLAIN = ("TEST", "LOCK", "NM_LOCK", "UNLOCK", "CANCEL", "GRANTED")
-KEPT_ARGUMENTS = ("state", "l_offset", "l_len")
+IN_OPERATION: dict[str, Any] = {}
+"""Arguments of the calls in `PLAIN`: their `Operation` has them all, and a capture may hold millions."""
 
 SYNC = {1: "TEST", 2: "LOCK", 3: "CANCEL", 4: "UNLOCK", 5: "GRANTED", 20: "SHARE", 21: "UNSHARE"}
 SYNC |= {22: "NM_LOCK", 23: "FREE_ALL"}
 MSG = {6: "TEST", 7: "LOCK", 8: "CANCEL", 9: "UNLOCK", 10: "GRANTED"}
 RES = {11: "TEST", 12: "LOCK", 13: "CANCEL", 14: "UNLOCK", 15: "GRANTED"}
+REQUESTS = SYNC | MSG
 
 
 class Answer(NamedTuple):
@@ -53,7 +56,8 @@ class Operation:
     """One NLM request: its copies, its answers, and what it asks for."""
 
     kind: str
-    calls: list[Call]
+    call: Call  # the first copy
+    calls: list[Call]  # all of them
     requester: int
     responder: int
     is_async: bool
@@ -61,12 +65,14 @@ class Operation:
     fh: int
     start: int = 0
     end: int = 0
+    length: int = 0  # as asked for, 0 to the end of the file
     exclusive: bool = False
     block: bool = False
     reclaim: bool = False
     svid: int = 0
     oh: bytes = b""
     caller: bytes = b""
+    state: int = 0  # of the requester's NSM, 0 where it says none
     answers: list[Answer] = field(default_factory=list)
     void_reply: Reply | None = None
     failure: Reply | None = None  # refused by RPC itself: AUTH_ERROR, GARBAGE_ARGS, ...
@@ -76,18 +82,13 @@ class Operation:
     lock: Lock | None = None
     wait: Wait | None = None
     offer: Offer | None = None
-    removed: list[tuple[int, int, Lock]] = field(default_factory=list)
-    blockers: list[Lock] = field(default_factory=list)
-
-    @property
-    def call(self) -> Call:
-        """The first copy."""
-        return self.calls[0]
+    removed: Sequence[tuple[int, int, Lock]] = ()
+    blockers: Sequence[Lock] = ()
 
     @property
     def order(self) -> int:
         """Place in the order of calls."""
-        return self.calls[0].serial
+        return self.call.serial
 
     @property
     def status(self) -> int | None:
@@ -124,12 +125,12 @@ class Operations:
             first.calls.append(call)
             self._enter(call.serial, first)
             return first, False
-        kind = SYNC.get(call.procedure) or MSG.get(call.procedure)
+        kind = REQUESTS.get(call.procedure)
         if kind is None:
             return None, False
         operation = _operation(kind, call, call.procedure in MSG)
-        if kind in PLAIN:  # what it asked for is in the operation; a capture may hold millions of them
-            call.args = {name: call.args[name] for name in KEPT_ARGUMENTS if name in call.args}
+        if kind in PLAIN:
+            call.args = IN_OPERATION
         self._enter(call.serial, operation)
         if operation.is_async:
             key = (kind, call.src, call.dst)
@@ -150,7 +151,6 @@ class Operations:
         status = reply.result.get("status")
         if status is None and operation.kind != "FREE_ALL":
             return operation, None
-        reply.result = {}
         answer = Answer(int(status or 0), reply.frame, reply.time, reply.call)
         operation.answers.append(answer)
         return operation, answer
@@ -187,22 +187,26 @@ class Operations:
 
 
 def _operation(kind: str, call: Call, is_async: bool) -> Operation:
-    args = call.args
-    start, end = extent(args.get("l_offset", 0), args.get("l_len", 0))
+    args = call.args.get
+    length = args("l_len", 0)
+    start, end = extent(args("l_offset", 0), length)
     return Operation(
         kind,
+        call,
         [call],
         call.src,
         call.dst,
         is_async,
-        args.get("cookie", b""),
+        args("cookie", b""),
         call.fh,
         start,
         end,
-        bool(args.get("exclusive", 0)),
-        bool(args.get("block", 0)),
-        bool(args.get("reclaim", 0) or 0),
-        args.get("svid", 0),
-        args.get("oh", b""),
-        args.get("caller_name", b""),
+        length,
+        bool(args("exclusive", 0)),
+        bool(args("block", 0)),
+        bool(args("reclaim", 0)),
+        args("svid", 0),
+        args("oh", b""),
+        args("caller_name", b""),
+        args("state") or 0,
     )

@@ -12,6 +12,7 @@ Never: keeps more than `KEYS_KEPT` keys; decides what is a fault.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from analyzer.parameters import Settings, threshold, window
@@ -111,11 +112,12 @@ class Pace:
         self.copies: dict[tuple[int, int], Copies] = {}
         self._flows: OrderedDict[int, tuple[int, int, int]] = OrderedDict()
 
-    def asked(self, operation: Operation, call: Call, is_new: bool, is_opened: bool) -> None:
-        """A request of a client, or a copy of one; `is_opened`: the capture has the SYN of its connection."""
+    def asked(self, operation: Operation, call: Call, is_new: bool, opened: Callable[[int], bool]) -> None:
+        """A request of a client, or a copy of one; `opened`: does the capture have the SYN of a flow?"""
         if operation.kind == "GRANTED":
             return
-        self._connection(operation, call, is_opened)
+        if call.transport == TCP:
+            self._connection(operation, call, opened)
         pair = (operation.requester, operation.responder)
         copies = self.copies.get(pair)
         if copies is None:
@@ -128,16 +130,14 @@ class Pace:
             if len(known) < COPIES_KEPT and (not known or known[-1] is not operation):
                 known.append(operation)
 
-    def _connection(self, operation: Operation, call: Call, is_opened: bool) -> None:
-        if call.transport != TCP:
-            return
+    def _connection(self, operation: Operation, call: Call, opened: Callable[[int], bool]) -> None:
         ends = (call.src, call.dst, call.sport)
         if self._flows.get(call.flow) == ends:
             return
         self._flows[call.flow] = ends
         if len(self._flows) > KEYS_KEPT:
             self._flows.popitem(last=False)
-        if is_opened:
+        if opened(call.flow):
             self.connections.tick((call.src, call.dst), Place(call.frame, call.time), operation)
 
     def answered(self, operation: Operation, answer: Answer) -> None:

@@ -79,8 +79,8 @@ class Sessions:
         self.slow: Kept[tuple[Operation, Answer]] = Kept()
         self.asynchronous: Kept[Operation] = Kept()
         self.oversized: Kept[tuple[Operation, Answer]] = Kept()
-        self.nlm_flows: dict[int, tuple[Call, Call]] = {}  # first and last NLM call by connection
-        self.nlm_versions: dict[tuple[int, int, int], Call] = {}  # (client, server, version) -> first call
+        self.nlm_flows: dict[int, list[Call]] = {}  # first and last NLM call by connection
+        self.nlm_versions: dict[tuple[int, int, int], Operation] = {}  # first, by client, server, version
 
     # -- feeding ------------------------------------------------------------------------------
 
@@ -152,8 +152,11 @@ class Sessions:
             self.conduct.call("nfs3-proc-22", call)
 
     def _nlm_call(self, call: Call) -> None:
-        first = self.nlm_flows.get(call.flow)
-        self.nlm_flows[call.flow] = (first[0] if first else call, call)
+        span = self.nlm_flows.get(call.flow)
+        if span is None:
+            self.nlm_flows[call.flow] = [call, call]
+        else:
+            span[1] = call
         if call.procedure == 16:
             self.conduct.call("nlm-sm-notify", call)
             return
@@ -163,16 +166,17 @@ class Sessions:
                 self._answered(operation, answer)
             return
         operation, new = self.operations.request(call)
-        if operation is not None:
-            self.pace.asked(operation, call, new, self.connections.opened(call.flow))
-        if operation is None or not new:
+        if operation is None:
+            return
+        self.pace.asked(operation, call, new, self.connections.opened)
+        if not new:
             return
         if operation.kind == "FREE_ALL":
             self.conduct.call("free-all", call)
             return
         if operation.kind != "GRANTED":
             self.hosts.name(call.src, operation.caller)
-            self.nlm_versions.setdefault((call.src, call.dst, call.version), call)
+            self.nlm_versions.setdefault((call.src, call.dst, call.version), operation)
         if operation.is_async:
             self.asynchronous.append(operation)
         if operation.kind == "GRANTED":
@@ -210,8 +214,7 @@ class Sessions:
 
     def _reply(self, reply: Reply) -> None:
         call = reply.call
-        if reply.status != 0:
-            self.conduct.reply("refused", reply)
+        self.conduct.reply(reply)
         program = call.program
         if program == NLM:
             self._nlm_reply(reply)

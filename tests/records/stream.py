@@ -52,12 +52,9 @@ class Stream:
             self.events += kept
             self.activity += zip(*(column.tolist() for column in activity), strict=True)
             asked = [(event, event.args) for event in kept if isinstance(event, Call)]
-            said = [(event, event.result) for event in kept if isinstance(event, Reply)]
             feed(kept, activity)
             for call, args in asked:  # the sessions keep less of them than the records gave
                 call.args = args
-            for reply, result in said:
-                reply.result = result
 
         self.engine.sessions.feed = listen  # type: ignore[method-assign]
         with tempfile.TemporaryDirectory() as folder:

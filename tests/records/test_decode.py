@@ -41,17 +41,17 @@ def test_a_call_as_sent_and_the_reply_to_it(lab: Lab) -> None:
         "reclaim": 0,
         "state": 3,
     }
-    (reply,) = call.replies
-    assert reply.call is call
+    (reply,) = [reply for reply in stream.of(Reply) if reply.call is call]
     assert (reply.frame, reply.status, reply.result["status"]) == (lock.reply_frame, 0, 1)
 
 
 def test_a_reply_finds_its_call_in_whatever_block_it_comes(lab: Lab) -> None:
     db = lab.mounted(lab.alice)
-    for svid in range(3):
-        lab.alice.lock(db, svid, svid, 1)
-    for reply in Stream(lab, rows=1).of(Reply):
-        assert reply in reply.call.replies
+    locks = [lab.alice.lock(db, svid, svid, 1) for svid in range(3)]
+    stream = Stream(lab, rows=1)
+    replies = [reply for reply in stream.of(Reply) if reply.call.program == NLM]
+    assert [(reply.call.frame, reply.frame) for reply in replies] == [(k.frame, k.reply_frame) for k in locks]
+    assert all(reply.call in stream.of(Call) for reply in replies)
 
 
 def test_lists_come_as_lists(lab: Lab) -> None:
