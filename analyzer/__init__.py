@@ -12,7 +12,7 @@ render. Importing this package imports none of them, and nothing heavy.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.errors import AnalyzerError
@@ -25,9 +25,18 @@ __all__ = ["AnalyzerError", "__version__", "analyze"]
 __version__ = "0.1.0"
 
 
-def analyze(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Analysis:
-    """Analyse captures (files, directories, `-`) as one, in time order. Raises `AnalyzerError`."""
+def analyze(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    server_model: str = "auto",
+    parameters: Mapping[str, float] | None = None,
+) -> Analysis:
+    """Analyse captures (files, directories, `-`) as one, in time order. Raises `AnalyzerError`.
+
+    `server_model` says how the servers tell owners apart: linux, ganesha, strict, or auto (by their handles).
+    `parameters` sets windows (in seconds) and thresholds; `docs/reference/parameters.md` lists them.
+    """
     from analyzer.render.api import Analysis
 
     listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    return Analysis([os.fspath(path) for path in listed])
+    return Analysis([os.fspath(path) for path in listed], server_model, parameters or {})

@@ -34,6 +34,7 @@ DONE, FOUND, FAILED = 0, 1, 2
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 CONFIDENCES = ("possible", "probable", "definite")
 TABLES = ("calls", "locks", "waits", "mounts", "reboots", "callbacks", "findings", "hosts", "files", "health")
+SERVER_MODELS = ("linux", "ganesha", "strict", "auto")
 FORMATS = ("csv", "parquet", "jsonl")
 
 
@@ -147,6 +148,21 @@ def _captures(verb: argparse.ArgumentParser, once: str = " - for standard input;
         "--since", metavar="TIME", help="only from this time: RFC 3339, or +SECONDS from the start"
     )
     group.add_argument("--until", metavar="TIME", help="only up to this time")
+    judged = verb.add_argument_group("how to judge")
+    judged.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="another value for a window or threshold (lockscope explain --parameters lists them)",
+    )
+    judged.add_argument(
+        "--server-model",
+        choices=SERVER_MODELS,
+        default="auto",
+        help="who owns a lock, what a _MSG is answered with, what becomes of a cookie "
+        "(default: auto, by the file handles)",
+    )
 
 
 def _add_analyze(verbs: Any) -> None:
@@ -226,7 +242,9 @@ def _add_dissect(verbs: Any) -> None:
 
 def _add_explain(verbs: Any) -> None:
     verb = _verb(verbs, "explain", _explain, "Say what a finding means, why it matters and what to do.")
-    verb.add_argument("code", metavar="CODE", nargs="?", help="code of a finding (default: list them all)")
+    which = verb.add_mutually_exclusive_group()
+    which.add_argument("code", metavar="CODE", nargs="?", help="code of a finding (default: list them all)")
+    which.add_argument("--parameters", action="store_true", help="list the windows and thresholds instead")
 
 
 # -- verbs --------------------------------------------------------------------------------------
@@ -291,7 +309,7 @@ def _export(args: argparse.Namespace) -> int:
     from analyzer.render.output import binary_output
 
     with binary_output(args.output) as stream:
-        late = export(lambda taps: _analysis(args.captures, taps=taps), args.table, style, stream, filters)
+        late = export(lambda taps: _analysis(args, taps=taps), args.table, style, stream, filters)
     if late:
         sys.stderr.write(f"lockscope: {late} replies came too late to be put beside their calls\n")
     return DONE
@@ -345,9 +363,12 @@ def _style(output: str) -> str:
 
 def _explain(args: argparse.Namespace) -> int:
     from analyzer.findings.catalogue import RULES
-    from analyzer.render import pages
+    from analyzer.render import pages, parameters
 
     paint = _paint(sys.stdout)
+    if args.parameters:
+        _print(parameters.index(paint))
+        return DONE
     if args.code is None:
         _print(pages.index(RULES.values(), paint))
         return DONE
@@ -395,21 +416,36 @@ def _codes(words: Sequence[str]) -> frozenset[str]:
 def _view(args: argparse.Namespace, filters: Filters) -> View:
     from analyzer.render.view import View
 
-    return View(_analysis(args.captures), filters)
+    return View(_analysis(args), filters)
 
 
-def _analysis(paths: Sequence[str], **options: Any) -> Analysis:
+def _analysis(args: argparse.Namespace, **options: Any) -> Analysis:
     """Analyse, with what a terminal shows meanwhile."""
     from analyzer.engine import analyze
+    from analyzer.parameters import settings
 
+    said = dict(_assignment(word) for word in args.set)
     shows = sys.stderr is not None and sys.stderr.isatty()
     try:
         return analyze(
-            paths, on_compile=_say_compile, on_progress=_show_progress if shows else None, **options
+            args.captures,
+            server_model=args.server_model,
+            settings=settings(said),
+            on_compile=_say_compile,
+            on_progress=_show_progress if shows else None,
+            **options,
         )
     finally:
         if shows:
             sys.stderr.write("\r\x1b[K")
+
+
+def _assignment(word: str) -> tuple[str, str]:
+    """NAME and VALUE of NAME=VALUE."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise AnalyzerError(f"--set {word}: say NAME=VALUE")
+    return name, value
 
 
 def _say_compile() -> None:

@@ -27,11 +27,12 @@ from analyzer.faults import MEANING, Fault, Faults, new_faults
 from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import Finding
 from analyzer.front import ARENA, Delivery, Front, ahead
-from analyzer.parameters import Settings
+from analyzer.parameters import DEFAULTS, Settings
 from analyzer.protocols import procedure_label
 from analyzer.records.decode import Batch, Records
 from analyzer.records.events import Event
 from analyzer.sessions.connections import Traffic
+from analyzer.sessions.servers import AUTO
 from analyzer.sessions.world import Sessions
 from analyzer.tables import Bytes, Messages
 
@@ -96,9 +97,9 @@ class Engine:
     def __init__(
         self,
         compiled: bool,
-        policy: str = "auto",
+        server_model: str = AUTO,
         regions: int = 1,
-        settings: Settings | None = None,
+        settings: Settings = DEFAULTS,
     ) -> None:
         self.compiled = compiled
         self.faults: Faults = new_faults()
@@ -106,7 +107,7 @@ class Engine:
         self.memory = self.front.memory
         self.packets = self.front.packets
         self.records = Records(compiled, self.faults)
-        self.sessions = Sessions(self.records.handles, policy, settings)
+        self.sessions = Sessions(self.records.handles, server_model, settings)
         self.sessions.connections.acked = self.front.assembler.acked
         self.taps: list[Tap] = []
         self.files: list[tuple[str, int]] = []  # captures in the order of reading, with their first frame
@@ -207,8 +208,8 @@ def _frame(event: Event) -> int:
 def analyze(
     paths: Sequence[str],
     *,
-    policy: str = "auto",
-    settings: Settings | None = None,
+    server_model: str = AUTO,
+    settings: Settings = DEFAULTS,
     codes: Collection[str] | None = None,
     compiled: bool | None = None,
     on_compile: Callable[[], None] | None = None,
@@ -225,7 +226,7 @@ def analyze(
         compiled = worth_compiling(found)
     if compiled and on_compile is not None and not kernels.is_warm():
         on_compile()
-    engine = Engine(compiled, policy, 2 if compiled else 1, settings)
+    engine = Engine(compiled, server_model, 2 if compiled else 1, settings)
     engine.taps.extend(taps)
     engine.faults.count[Fault.NOT_A_CAPTURE] += len(skipped)
     sizes = [Path(path).stat().st_size for path in found if path != STDIN]

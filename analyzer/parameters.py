@@ -60,6 +60,9 @@ class Settings(dict[Parameter, int]):
         return parameter.default
 
 
+DEFAULTS = Settings()
+
+
 def window(name: str, default: float, reason: str, least: int = 0) -> Parameter:
     """Declare a stretch of time, in seconds."""
     return _declared(Parameter(name, round(default * SECOND), "s", reason, SECOND, least))

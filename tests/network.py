@@ -15,6 +15,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from analyzer.engine import Analysis, analyze
 from tests.capture import files
@@ -202,12 +203,12 @@ class Network:
             packet.frame = number
         path.write_bytes(files.pcap([files.Packet(p.data, p.time) for p in seen], magic=files.NANO))
 
-    def analyze(self, end: float | None = None, start: float = 0, policy: str = "auto") -> Analysis:
+    def analyze(self, end: float | None = None, start: float = 0, **options: Any) -> Analysis:
         """What lockscope makes of the capture up to now."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "world.pcap"
             self.write(path, end, start)
-            return analyze([str(path)], compiled=False, policy=policy)
+            return analyze([str(path)], compiled=False, **options)
 
 
 def _backoff() -> list[int]:

@@ -57,6 +57,13 @@ def findings() -> str:
     return _text(reference(RULES.values()))
 
 
+def parameters() -> str:
+    """The windows and thresholds."""
+    from analyzer.render.parameters import reference
+
+    return _text(reference())
+
+
 def tables() -> str:
     """The columns of every table."""
     from analyzer.render.columns import reference
@@ -111,6 +118,7 @@ def faults() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "findings.md": findings,
+    "parameters.md": parameters,
     "tables.md": tables,
     "commands.md": commands,
     "protocols.md": protocols,

@@ -46,6 +46,43 @@ def capture(tmp_path: Path) -> str:
     return str(ordinary(tmp_path / "ordinary.pcap"))
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--set", "vanished-silence"), "say NAME=VALUE"),
+        (("--set", "=5"), "no parameter is called"),
+        (("--set", "vanished=5"), "no parameter is called vanished"),
+        (("--set", "vanished-silence=long"), "long is no number"),
+        (("--set", "vanished-silence=5", "--set", "polled-waits=1.5"), "no whole number"),
+        (("--server-model", "solaris"), "invalid choice"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("verb", ["analyze", "locks", "mounts"])
+def test_wrong_ways_to_judge(verb: str, words: tuple[str, ...], why: str) -> None:
+    assert why in complaint(verb, *words, LEAK)
+
+
+def test_a_parameter_is_set() -> None:
+    said = ("--set", "unlock-ack=60", "--set", "unlock-answer=60")
+    assert "unlock-unanswered" in run("analyze", LEAK)[1]
+    assert "unlock-unanswered  (" not in run("analyze", *said, LEAK)[1]
+
+
+def test_a_server_model_is_named() -> None:
+    said = {model: run("locks", "--server-model", model, LEAK) for model in cli.SERVER_MODELS}
+    assert said["auto"] == said["linux"] == run("locks", LEAK)
+    assert all(status == 0 for status, _, _ in said.values())
+
+
+def test_the_parameters_are_listed() -> None:
+    status, out, _ = run("explain", "--parameters")
+    assert status == 0
+    assert "vanished-silence  300 s\n" in out
+    assert "lock-held-by-vanished-client" in out
+    assert "not allowed with" in complaint("explain", "--parameters", "deadlock")
+
+
 def test_version() -> None:
     assert run("--version") == (0, f"lockscope {__version__}\n", "")
 

@@ -10,6 +10,7 @@ import pytest
 from analyzer.cli import parser
 from analyzer.faults import Fault
 from analyzer.findings.catalogue import RULES
+from analyzer.parameters import DECLARED
 from analyzer.protocols import PROGRAMS
 from analyzer.render.columns import TABLES
 from tests import regen
@@ -26,6 +27,7 @@ def test_page_is_up_to_date(name: str) -> None:
 
 def test_pages_are_whole() -> None:
     assert all(f"### {code}\n" in regen.findings() for code in RULES)
+    assert all(f"| `{name}` |" in regen.parameters() for name in DECLARED)
     assert all(f"## {table}\n" in regen.tables() for table in TABLES)
     assert all(f"`{column.name}`" in regen.tables() for columns in TABLES.values() for column in columns)
     assert all(f"## {verb}\n" in regen.commands() for verb in regen.verbs(parser()))

@@ -33,6 +33,7 @@ from analyzer.parameters import threshold, window
 from analyzer.protocols.nlm import NLM
 from analyzer.sessions.connections import Connection
 from analyzer.sessions.model import End, Free, Offer, Place, Wait
+from analyzer.sessions.operations import Operation
 from analyzer.sessions.reboots import Lookup
 from analyzer.sessions.world import Sessions
 
@@ -489,7 +490,8 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
                 continue
         yield Case(
             f"the {operation.kind}_MSG of {s.hosts.address(operation.requester)} to "
-            f"{s.hosts.address(operation.responder)} has no {operation.kind}_RES for {seconds(elapsed)}",
+            f"{s.hosts.address(operation.responder)} has no {operation.kind}_RES for {seconds(elapsed)}"
+            f"{_unheard(s, operation)}",
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             confidence=PROBABLE,
@@ -499,6 +501,12 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
             file=operation.file,
             path=s.handles.path(operation.file.fh) if operation.file else None,
         )
+
+
+def _unheard(s: Sessions, operation: Operation) -> str:
+    """Whether the request itself may not have arrived, where a server would have confirmed it."""
+    confirms = operation.kind != "GRANTED" and s.servers.model(operation.fh).replies_to_msg
+    return ", nor the RPC reply of a Linux server" if confirms and operation.void_reply is None else ""
 
 
 @rule("async-result-orphan", LOW)

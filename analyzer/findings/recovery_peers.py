@@ -55,7 +55,7 @@ UNSEEN_REBOOTS = threshold(
     "state-jump", 100, "steps", "of the NSM state: fifty reboots that nobody was told of"
 )
 STATES = 64  # of one client that are told apart
-EPOCH_LIKE = 1_000_000_000
+EPOCH_LIKE = 10**9
 VERIFIERS = 64  # changes looked into: a server that restarts more often is another problem
 RESTART_GAP = window("restart-signs", 600, "signs of one restart are this close")
 

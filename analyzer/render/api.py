@@ -11,12 +11,13 @@ Never: imports pandas before a table is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyzer.capture.source import STDIN
 from analyzer.engine import analyze
+from analyzer.parameters import settings
 from analyzer.render import document
 from analyzer.render.view import View
 
@@ -30,14 +31,15 @@ if TYPE_CHECKING:
 class Analysis:
     """Everything known of some captures. Tables are DataFrames, typed also when they have no rows."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], server_model: str, parameters: Mapping[str, float]) -> None:
         self._paths = list(paths)
+        self._judging: Any = {"server_model": server_model, "settings": settings(parameters)}
         self._tables: dict[str, pd.DataFrame] = {}
         self._analysed: Analysed
         if any(path == STDIN or not (Path(path).is_file() or Path(path).is_dir()) for path in self._paths):
             self._tables["calls"] = self._calls(keep=True)
         else:
-            self._analysed = analyze(self._paths)
+            self._analysed = analyze(self._paths, **self._judging)
 
     def __repr__(self) -> str:
         seen = self._analysed.health
@@ -117,7 +119,7 @@ class Analysis:
         from analyzer.render.tables import to_pandas
 
         def analyse(taps: Sequence[Any]) -> Analysed:
-            analysed = analyze(self._paths, taps=taps)
+            analysed = analyze(self._paths, **self._judging, taps=taps)
             if keep:
                 self._analysed = analysed
             return analysed

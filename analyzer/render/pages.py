@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from analyzer.findings.rule import FAMILIES, SECTIONS
+from analyzer.render.parameters import needed_by
 
 if TYPE_CHECKING:
     from analyzer.findings.rule import Rule
@@ -30,6 +31,11 @@ def page(rule: Rule, paint: Paint) -> Iterator[str]:
             if number:
                 yield ""
             yield from paint.wrap(" ".join(paragraph.split()), 2)
+    if needed := needed_by(rule):
+        yield ""
+        yield paint.ink("Parameters", "head")
+        for parameter in needed:
+            yield from paint.wrap(f"{parameter.name}  {parameter.shown}: {parameter.reason}", 2, 2)
 
 
 def index(rules: Collection[Rule], paint: Paint) -> Iterator[str]:
@@ -73,3 +79,6 @@ def reference(rules: Collection[Rule]) -> Iterator[str]:
             for name in SECTIONS:
                 yield ""
                 yield f"**{name}.** {rule.sections[name]}"
+            if needed := needed_by(rule):
+                yield ""
+                yield "**Parameters.** " + ", ".join(f"`{one.name}` ({one.shown})" for one in needed)

@@ -23,14 +23,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from analyzer.parameters import Settings, window
+from analyzer.parameters import DEFAULTS, Settings, window
 from analyzer.records.events import Io
 from analyzer.sessions import operations as op
-from analyzer.sessions.handles import Handles, is_knfsd
+from analyzer.sessions.handles import Handles
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import End, File, Lock, Offer, Overlap, Owner, Place, Wait
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.ranges import Ranges
+from analyzer.sessions.servers import Servers
 
 UNLOCKERS_KEPT = 1024  # owners per file whose last UNLOCKs are known; Linux makes owners all the time
 PENDING_KEPT = 1024  # UNLOCKs per file that may still be answered; one more, and the oldest never was
@@ -45,10 +46,12 @@ WAIT_REMEMBERED = window(
 class Ledger:
     """Both ledgers of all files, fed with operations in order."""
 
-    def __init__(self, handles: Handles, policy: str = "auto", settings: Settings | None = None) -> None:
+    def __init__(
+        self, handles: Handles, servers: Servers | None = None, settings: Settings = DEFAULTS
+    ) -> None:
         self.handles = handles
-        self.policy = policy
-        self.wait_remembered = (settings or Settings())[WAIT_REMEMBERED]
+        self.servers = servers or Servers(handles.table)
+        self.wait_remembered = settings[WAIT_REMEMBERED]
         self.files: dict[int, File] = {}
         self.owners: dict[tuple[object, ...], Owner] = {}
         self.locks: list[Lock] = []
@@ -68,22 +71,15 @@ class Ledger:
         canonical = self.handles.canonical(fh)
         found = self.files.get(canonical)
         if found is None:
-            by_address = self.policy == "linux" or (
-                self.policy == "auto" and is_knfsd(self.handles.table.data[fh])
-            )
-            found = self.files[canonical] = File(server, fh, by_address)
+            found = self.files[canonical] = File(server, fh, self.servers.model(fh))
         return found
 
     def owner(self, operation: Operation, client: int) -> Owner:
-        """The owner of a request, by the rules of the server it is sent to.
-
-        Linux: client address, transport and NLM version, svid. Others: caller_name and oh as well.
-        """
-        call, file = operation.call, operation.file
+        """The owner of a request, by the rules of the server it is sent to."""
+        file = operation.file
         server = file.server if file is not None else operation.responder
-        key: tuple[object, ...] = (server, client, call.transport, call.version, operation.svid)
-        if file is not None and not file.by_address:
-            key = (server, client, operation.svid, operation.oh, operation.caller)
+        model = file.model if file is not None else self.servers.model(operation.fh)
+        key = model.owner(server, client, operation)
         owner = self.owners.get(key)
         if owner is None:
             owner = Owner(key, client, operation.svid, operation.oh, operation.caller)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.ranges import Ranges
+from analyzer.sessions.servers import LINUX, Model
 
 
 class Place(NamedTuple):
@@ -159,7 +160,7 @@ class File:
 
     server: int
     fh: int
-    by_address: bool = True  # whether the server tells owners by address and svid alone, as Linux does
+    model: Model = LINUX
     held: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # S
     believed: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # C
     waits: list[Wait] = field(default_factory=list)  # open ones

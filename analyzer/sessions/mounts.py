@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analyzer.parameters import Settings, window
+from analyzer.parameters import DEFAULTS, Settings, window
 from analyzer.records.events import Activity, Call, Reply
 from analyzer.sessions.handles import Export, Handles, printable
 from analyzer.sessions.kept import Kept
@@ -83,9 +83,9 @@ class Mount:
 class Mounts:
     """All mount sessions, and the MOUNT calls that belong to none."""
 
-    def __init__(self, handles: Handles, settings: Settings | None = None) -> None:
+    def __init__(self, handles: Handles, settings: Settings = DEFAULTS) -> None:
         self.handles = handles
-        self.flush = (settings or Settings())[FLUSH]
+        self.flush = settings[FLUSH]
         self.sessions: dict[tuple[int, int, int], Mount] = {}
         self.refused: Kept[Reply] = Kept()  # MNT with a status or an RPC error
         self.unheard: dict[int, list[Call]] = {}  # copies of UMNT and UMNTALL without an answer (yet)

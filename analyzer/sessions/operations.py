@@ -5,10 +5,9 @@ their answers whichever way these came.
 
 Theory. A lock request is answered in one of two ways: by the RPC reply (procedures 1-5, 20-23), or, for
 the `_MSG` procedures 6-10, by a `_RES` call in the other direction, matched by cookie, host pair and
-procedure pair. (Cookie alone is not enough: every Linux host counts from 0x1234.) Linux adds a void RPC
-reply to each `_MSG`, Ganesha none, so that reply means nothing. A Linux server turns an empty cookie into
-four zero bytes. A retransmitted copy joins the operation of the first one; every copy may be executed and
-answered.
+procedure pair. (Cookie alone is not enough: every Linux host counts from 0x1234.) Some servers send a void
+RPC reply to each `_MSG` besides, or fill an empty cookie: see `servers`. A retransmitted copy joins the
+operation of the first one; every copy may be executed and answered.
 
 Never: judges; keeps ledgers.
 """
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from analyzer.records.events import Call, Reply
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.ranges import extent
+from analyzer.sessions.servers import UNKNOWN, Servers
 
 if TYPE_CHECKING:
     from analyzer.sessions.model import File, Lock, Offer, Owner, Wait
@@ -104,15 +104,11 @@ class Operation:
         return sorted(set(seen))
 
 
-def cookies_match(asked: bytes, answered: bytes) -> bool:
-    """Equal, or empty and answered with four zero bytes as Linux does."""
-    return asked == answered or (not asked and answered == b"\0\0\0\0")
-
-
 class Operations:
     """Pairs requests with answers. Bounded: the oldest open operation is dropped first, and counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
         self.open: OrderedDict[int, Operation] = OrderedDict()
         self.waiting: dict[tuple[str, int, int], deque[Operation]] = {}
         self.orphan_results: Kept[Call] = Kept()
@@ -160,7 +156,7 @@ class Operations:
         queue = self.waiting.get((RES[call.procedure], call.dst, call.src), deque())
         cookie = call.args.get("cookie", b"")
         for operation in queue:
-            if cookies_match(operation.cookie, cookie) and operation.call.version == call.version:
+            if self._is_same_cookie(operation, cookie) and operation.call.version == call.version:
                 status = call.args.get("status")
                 if call.retransmit_of < 0 and operation.answers:
                     continue
@@ -178,6 +174,11 @@ class Operations:
         if call.retransmit_of < 0:
             self.orphan_results.append(call)
         return None, None
+
+    def _is_same_cookie(self, operation: Operation, cookie: bytes) -> bool:
+        # a GRANTED is answered by a client, of which nothing is known
+        model = UNKNOWN if operation.kind == "GRANTED" else self.servers.model(operation.fh)
+        return model.same_cookie(operation.cookie, cookie)
 
     def _enter(self, serial: int, operation: Operation) -> None:
         self.open[serial] = operation

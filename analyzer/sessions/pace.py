@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from analyzer.parameters import Settings, threshold, window
+from analyzer.parameters import DEFAULTS, Settings, threshold, window
 from analyzer.records.events import Call
 from analyzer.sessions import operations as op
 from analyzer.sessions.kept import Kept
@@ -104,11 +104,10 @@ class Copies:
 class Pace:
     """All meters of lock traffic."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        value = settings or Settings()
-        self.mirrored = value[MIRRORED]
-        self.denied = Meter(value[DENIALS], value[DENIALS_WITHIN])
-        self.connections = Meter(value[CONNECTIONS], value[CONNECTIONS_WITHIN])
+    def __init__(self, settings: Settings = DEFAULTS) -> None:
+        self.mirrored = settings[MIRRORED]
+        self.denied = Meter(settings[DENIALS], settings[DENIALS_WITHIN])
+        self.connections = Meter(settings[CONNECTIONS], settings[CONNECTIONS_WITHIN])
         self.copies: dict[tuple[int, int], Copies] = {}
         self._flows: OrderedDict[int, tuple[int, int, int]] = OrderedDict()
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from analyzer.parameters import Settings, window
+from analyzer.parameters import DEFAULTS, Settings, window
 from analyzer.records.events import Call, Reply
 from analyzer.sessions import operations as op
 from analyzer.sessions.kept import KEPT, Kept
@@ -78,8 +78,8 @@ class Lookup:
 class Reboots:
     """Everything about restarts."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.series = (settings or Settings())[SERIES]
+    def __init__(self, settings: Settings = DEFAULTS) -> None:
+        self.series = settings[SERIES]
         self.notices: Kept[Notice] = Kept()
         self.graces: Kept[Grace] = Kept()
         self.active: dict[int, Grace] = {}

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from analyzer.parameters import Settings, window
+from analyzer.parameters import DEFAULTS, Settings, window
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
@@ -50,6 +50,7 @@ from analyzer.sessions.mounts import Mounts
 from analyzer.sessions.operations import Answer, Operation, Operations
 from analyzer.sessions.pace import Meter, Pace
 from analyzer.sessions.reboots import Grace, Notice, Reboots
+from analyzer.sessions.servers import AUTO, Servers
 
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
 
@@ -59,15 +60,16 @@ CIRCLES_KEPT = 4096
 class Sessions:
     """Everything the rules may read."""
 
-    def __init__(self, table: HandleTable, policy: str = "auto", settings: Settings | None = None) -> None:
-        self.settings = settings if settings is not None else Settings()
+    def __init__(self, table: HandleTable, server_model: str = AUTO, settings: Settings = DEFAULTS) -> None:
+        self.settings = settings
         self.hosts = Hosts()
         self.connections = Connections()
         self.handles = Handles(table)
+        self.servers = Servers(table, server_model)
         self.mounts = Mounts(self.handles, self.settings)
-        self.ledger = Ledger(self.handles, policy, self.settings)
+        self.ledger = Ledger(self.handles, self.servers, self.settings)
         self.callbacks = Callbacks(self.ledger)
-        self.operations = Operations()
+        self.operations = Operations(self.servers)
         self.reboots = Reboots(self.settings)
         self.conduct = Conduct()
         self.pace = Pace(self.settings)

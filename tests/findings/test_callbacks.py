@@ -531,13 +531,13 @@ def test_async_result_missing__silent_when_the_result_comes(lab: Lab) -> None:
     lab.clean("async-result-missing", "async-result-orphan")
 
 
-def test_async_result_missing__silent_when_an_empty_cookie_comes_back_as_zeros(lab: Lab) -> None:
-    db = lab.mounted(lab.alice)
-    lock = lab.alice.lock(db, 5, msg=True, reply=None, cookie=b"")
+def test_async_result_missing__silent_when_an_empty_cookie_comes_back_as_zeros(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    lock = linux.alice.lock(db, 5, msg=True, reply=None, cookie=b"")
     lock.answer("GRANTED", cookie=bytes(4))
-    lab.alice.unlock(db, 5, msg=True)
-    lab.later(60)
-    lab.clean("async-result-missing", "async-result-orphan")
+    linux.alice.unlock(db, 5, msg=True)
+    linux.later(60)
+    linux.clean("async-result-missing", "async-result-orphan")
 
 
 def test_async_result_missing__silent_when_two_clients_use_one_cookie(lab: Lab) -> None:

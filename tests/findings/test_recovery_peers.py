@@ -3,6 +3,7 @@
 import pytest
 
 from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE, Severity
+from analyzer.parameters import settings
 from tests.findings.lab import Lab
 from tests.world import File, Request
 
@@ -254,6 +255,27 @@ def test_grace_longer_than_expected__fires_after_two_minutes(lab: Lab) -> None:
 def test_grace_longer_than_expected__silent_with_the_defaults(lab: Lab) -> None:
     grace(lab, 90)
     lab.silent("grace-longer-than-expected")
+
+
+@pytest.mark.parametrize(
+    ("said", "fires"),
+    [
+        ({"nlm-grace-period": 140}, False),
+        ({"nlm-grace-period": 115, "nfsv4-grace": 0}, True),  # rounded up to 120, and 10 more
+        ({"nlm-grace-period": 121, "nfsv4-grace": 0}, False),  # rounded up to 130
+        ({"nlm-timeout": 28}, False),  # five times that
+        ({"nfsv4-grace": 130}, False),
+        ({"grace-margin": 60}, False),
+        ({"nfsv4-grace": 0, "nlm-timeout": 3}, True),
+    ],
+    ids=str,
+)
+def test_grace_longer_than_expected__by_the_settings_of_the_server(
+    lab: Lab, said: dict[str, float], fires: bool
+) -> None:
+    grace(lab, 140)
+    found = lab.world.analyze(settings=settings(said)).findings
+    assert ("grace-longer-than-expected" in {finding.code for finding in found}) is fires
 
 
 def test_grace_longer_than_expected__silent_when_the_server_restarted_again(lab: Lab) -> None:

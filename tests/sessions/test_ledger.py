@@ -341,8 +341,9 @@ def test_one_cookie_of_two_clients_is_two_requests(everywhere: Lab) -> None:
     assert View(lab).server == [("bob", 3, 5, 9, "x")]
 
 
-def test_an_empty_cookie_comes_back_as_zeros(everywhere: Lab) -> None:
-    lab = everywhere
+@pytest.mark.parametrize("terrain", ["linux", "opaque"])
+def test_an_empty_cookie_comes_back_as_zeros(terrain: str) -> None:
+    lab = Lab(terrain)
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 3, msg=True, reply=None, cookie=b"").answer("GRANTED", cookie=bytes(4))
     assert View(lab).client == [("alice", 3, 0, END, "x")]
