@@ -33,9 +33,8 @@ import ctypes
 import hashlib
 import os
 import sys
-import tempfile
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -179,6 +178,8 @@ def _checked(stored: bytes) -> bytes:
 
 def _store(path: Path, code: bytes) -> None:
     """Put code on disk, with its hash, whole or not at all."""
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
             file.write(hashlib.sha256(code).digest() + code)
@@ -231,12 +232,8 @@ def cache_directory() -> Path | None:
 
 
 def _find_cache_directory() -> Path | None:
-    base = os.environ.get("LOCKSCOPE_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    parents = [Path(tempfile.gettempdir()) / f"lockscope-{os.getuid()}"]
-    with suppress(RuntimeError):  # a user without a home
-        parents.insert(0, (Path(base) if base else Path.home() / ".cache") / "lockscope")
     name = f"kernels-{source_key()}"
-    for parent in parents:
+    for parent in _cache_parents():
         try:
             (parent / name).mkdir(parents=True, exist_ok=True, mode=0o700)
             # Code is loaded from here: the directory must be ours and nobody else's to write.
@@ -246,6 +243,15 @@ def _find_cache_directory() -> Path | None:
         except OSError:
             continue
     return None
+
+
+def _cache_parents() -> Iterator[Path]:
+    base = os.environ.get("LOCKSCOPE_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    with suppress(RuntimeError):  # a user without a home
+        yield (Path(base) if base else Path.home() / ".cache") / "lockscope"
+    import tempfile
+
+    yield Path(tempfile.gettempdir()) / f"lockscope-{os.getuid()}"
 
 
 def is_warm() -> bool:

@@ -14,7 +14,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
-from statistics import median
+
+import numpy as np
 
 from analyzer.findings.rule import (
     DEFINITE,
@@ -118,7 +119,8 @@ def _usual_holds(s: Sessions, files: set[File]) -> dict[File, float]:
     for lock in s.ledger.locks:
         if lock.file in files and lock.server_end is not None:
             holds.setdefault(lock.file, []).append(lock.server_end.time - lock.granted.time)
-    return {file: median(known) for file, known in holds.items() if len(known) > 2}  # two tell no norm
+    told = {file: known for file, known in holds.items() if len(known) > 2}  # two tell no norm
+    return {file: float(np.median(known)) for file, known in told.items()}
 
 
 @rule("blocked-too-long", MEDIUM)
