@@ -131,7 +131,13 @@ class Engine:
     def close(self) -> None:
         """Everything has been taken in."""
         self.sessions.connections.traffic = self.traffic()
+        self.sessions.connections.unseen = self._unseen()
         self.sessions.finish()
+
+    def _unseen(self) -> set[int]:
+        """Flows of which the last bytes were acknowledged and never seen (a FIN is acknowledged as one)."""
+        streams = self.front.assembler.streams
+        return set((np.flatnonzero(streams.acked > streams.next + 1) // 2).tolist())
 
     def traffic(self) -> list[Traffic]:
         """TCP segments by direction between two hosts."""

@@ -112,6 +112,7 @@ class Streams(NamedTuple):
     """One row per flow and side (row * 2 + side): what became of its TCP segments. Offsets count
     payload bytes from the SYN, or from the first byte seen where that was not captured."""
 
+    next: I64  # offset of the first byte not yet seen in order
     acked: I64  # highest offset that the other side acknowledged, -1 none seen
     segments: I64  # with payload
     repeated: I64  # of them, those with bytes seen before: retransmissions

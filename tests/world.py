@@ -177,6 +177,7 @@ class File:
     name: str
     handle: bytes
     fileid: int
+    links: int = 1
 
     @property
     def server(self) -> Host:
@@ -332,6 +333,7 @@ class Host:
         """LOOKUP in the root of an export."""
         file = export.file(name)
         about = {"obj_attr_fileid": file.fileid, "obj_attr_fsid": export.number, "obj_attr_type": 1}
+        about |= {"obj_attr_nlink": file.links}
         reply = {"fh": file.handle} | (about if attributes else {})
         self.nfs("LOOKUP", export.root, reply, dir_fh=export.root.handle, name=name)
         return file
@@ -340,6 +342,15 @@ class Host:
         """WRITE."""
         reply = {"count": count, "verf": verf}
         return self.nfs("WRITE", file, reply, offset=offset, count=count, data=bytes(count))
+
+    def remove(self, file: File) -> Exchange:
+        """REMOVE from the root of its export."""
+        return self.nfs("REMOVE", file, dir_fh=file.export.root.handle, name=file.name)
+
+    def rename(self, file: File, to: str) -> Exchange:
+        """RENAME within the root of its export."""
+        root = file.export.root.handle
+        return self.nfs("RENAME", file, from_dir_fh=root, from_name=file.name, to_dir_fh=root, to_name=to)
 
     def getattr(self, file: File, **how: Any) -> Exchange:
         """GETATTR."""
@@ -472,6 +483,16 @@ class Host:
         """GRANTED to a client, as GRANTED_MSG and GRANTED_RES unless `msg` is false."""
         about = {"exclusive": True, "oh": f"{svid}@{client.name}".encode()} | differs
         return self.nlm(5, file, svid, start, length, reply, server=client, msg=msg, **about)
+
+    def share(
+        self, file: File, oh: bytes, mode: int, access: int, reply: str = "GRANTED", procedure: int = 20
+    ) -> Request:
+        """SHARE, or UNSHARE as procedure 21."""
+        args = {"caller_name": self.name, "fh": file.handle, "oh": oh, "mode": mode, "access": access}
+        made: Request = self.call(
+            file.server, (NLM, 4), procedure, args, port=file.server.lockd, kind=Request, reply=reply
+        )
+        return made
 
     def free_all(
         self, server: Host, name: str | None = None, reply: Values | None = EMPTY, flavor: int = 1

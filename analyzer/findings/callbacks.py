@@ -36,6 +36,7 @@ from analyzer.sessions.model import End, Free, Offer, Place, Wait
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.reboots import Lookup
 from analyzer.sessions.world import Sessions
+from analyzer.tables import UDP
 
 ANSWER_WINDOW = window("callback-answer", 10, "lockd's RPC timeout: a Linux server tries again after it")
 CALLBACK_WINDOW = window(
@@ -342,6 +343,16 @@ def _complete(s: Sessions, client: int, sender: int) -> Confidence | None:
     return PROBABLE if opened else None
 
 
+def _may_have_asked(s: Sessions, lossy: set[tuple[int, int]], client: int, server: int) -> bool:
+    """Whether a request of this client may be missing: bytes are, or datagrams, whose loss nothing shows."""
+    over_udp = any(
+        operation.call.transport == UDP
+        for pair, operation in s.nlm_versions.items()
+        if pair[:2] == (client, server)
+    )
+    return over_udp or (client, server) in lossy
+
+
 @rule("grant-unsolicited", HIGH)
 def grant_unsolicited(s: Sessions) -> Iterator[Case]:
     """A lock was granted that nobody asked for.
@@ -359,8 +370,10 @@ def grant_unsolicited(s: Sessions) -> Iterator[Case]:
     The callback and its answer.
 
     ## When it is a false alarm
-    A waiter that is older than the capture is not known until it polls.
+    A waiter that is older than the capture is not known until it polls; one whose LOCK was lost from the
+    capture neither.
     """
+    lossy = s.lossy()
     for offer in s.ledger.offers:
         operation = offer.operation
         if offer.verdict != "unsolicited" or s.callbacks.asked_for(offer):
@@ -382,6 +395,7 @@ def grant_unsolicited(s: Sessions) -> Iterator[Case]:
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             confidence=POSSIBLE if complete is None else complete if early else DEFINITE,
+            demote=1 if complete is not None and _may_have_asked(s, lossy, client, sender) else 0,
             severity=MEDIUM if is_server else HIGH,
             **_victim(s, offer),
         )
@@ -404,8 +418,10 @@ def grant_mismatch(s: Sessions) -> Iterator[Case]:
     The waiting LOCK and the callback.
 
     ## When it is a false alarm
-    None is known: the standard asks for equal values. Length 0 and the largest length are taken as one.
+    Another LOCK of the same client that was lost from the capture. The standard asks for equal values;
+    length 0 and the largest length are taken as one.
     """
+    lossy = s.lossy()
     for offer in s.ledger.offers:
         if offer.verdict != "mismatch" or offer.wait is None:
             continue
@@ -417,6 +433,7 @@ def grant_mismatch(s: Sessions) -> Iterator[Case]:
             operation.frames + request.frames,
             Place(operation.call.frame, operation.call.time),
             severity=MEDIUM if offer.differs == ("oh",) else HIGH,
+            demote=1 if _may_have_asked(s, lossy, operation.responder, operation.requester) else 0,
             **_victim(s, offer),
         )
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.rule import MEDIUM, Case, file_name, of_operation, of_wait, rule
+from analyzer.findings.leaks import is_double_grant, restart_between, two_owners
+from analyzer.findings.rule import CRITICAL, MEDIUM, Case, file_name, of_operation, of_wait, rule
 from analyzer.parameters import threshold, window
 from analyzer.sessions import operations as op
-from analyzer.sessions.model import Place
+from analyzer.sessions.model import Lock, Offer, Place
 from analyzer.sessions.world import Sessions
 
 AFTERWARDS = window("grant-copies-under-way", 5, "copies that were under way when the client accepted")
@@ -58,6 +59,41 @@ def blocked_without_block(s: Sessions) -> Iterator[Case]:
                 subject=operation,
                 **of_operation(s, operation),
             )
+
+
+@rule("grant-accepted-twice", CRITICAL)
+def grant_accepted_twice(s: Sessions) -> Iterator[Case]:
+    """Two waiters were told that it is their turn, and both took the lock.
+
+    ## What it is
+    Two GRANTED callbacks for conflicting locks, accepted by two owners, and no release of the first one
+    before the second.
+
+    ## Why it matters
+    Two programs work under a lock that each believes to be its own. The file can be damaged.
+
+    ## What to do
+    Stop one of the two writers and check the file. This is a fault of the server, or one of the callbacks was
+    forged: look who sent them.
+
+    ## Evidence
+    Both waiting LOCKs, both callbacks with their acceptances, what the first holder did afterwards.
+
+    ## When it is a false alarm
+    An UNLOCK that was lost from the capture; copies of one callback are one.
+    """
+    for overlap in s.ledger.overlaps:
+        if is_double_grant(overlap) and restart_between(s, overlap) is None:
+            case = two_owners(s, overlap)
+            offers = [offer for lock in (overlap.loser, overlap.winner) for offer in _offers(lock)]
+            case.frames = [*case.frames, *(frame for offer in offers for frame in offer.operation.frames)]
+            yield case
+
+
+def _offers(lock: Lock) -> list[Offer]:
+    """The callbacks by which a lock was given."""
+    wait = lock.request.wait
+    return [offer for offer in wait.offers if offer.lock is lock] if wait is not None else []
 
 
 @rule("grant-repeated-after-acceptance", MEDIUM)

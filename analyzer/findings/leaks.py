@@ -41,6 +41,7 @@ from analyzer.parameters import window
 from analyzer.sessions import operations as op
 from analyzer.sessions.model import Overlap, Place
 from analyzer.sessions.operations import Operation
+from analyzer.sessions.reboots import Grace, Notice
 from analyzer.sessions.world import Sessions
 
 SILENCE = window("vanished-silence", 300, "a Linux server forgets an idle client host after this long")
@@ -376,8 +377,8 @@ def lock_lost_silently(s: Sessions) -> Iterator[Case]:
     An UNLOCK that was lost from the capture; an administrator who freed the lock of a dead client.
     """
     for overlap in s.ledger.overlaps:
-        if s.restarted(overlap.loser.server, overlap.loser.granted.time, overlap.place.time) is None:
-            yield _lost(s, overlap)
+        if not is_double_grant(overlap) and restart_between(s, overlap) is None:
+            yield two_owners(s, overlap)
 
 
 @rule("lock-taken-in-recovery", CRITICAL)
@@ -403,14 +404,25 @@ def lock_taken_in_recovery(s: Sessions) -> Iterator[Case]:
     An UNLOCK or a reclaim that was lost from the capture.
     """
     for overlap in s.ledger.overlaps:
-        restart = s.restarted(overlap.loser.server, overlap.loser.granted.time, overlap.place.time)
+        restart = restart_between(s, overlap)
         if restart is not None:
-            case = _lost(s, overlap)
+            case = two_owners(s, overlap)
             case.cause = restart
             yield case
 
 
-def _lost(s: Sessions, overlap: Overlap) -> Case:
+def restart_between(s: Sessions, overlap: Overlap) -> Grace | Notice | None:
+    """What shows that the server restarted between the two grants."""
+    return s.restarted(overlap.loser.server, overlap.loser.granted.time, overlap.place.time)
+
+
+def is_double_grant(overlap: Overlap) -> bool:
+    """Whether two waiters were told that it is their turn, and both took it."""
+    return overlap.loser.how == overlap.winner.how == "callback"
+
+
+def two_owners(s: Sessions, overlap: Overlap) -> Case:
+    """A lock was given away while its holder believed in it."""
     loser, winner = overlap.loser, overlap.winner
     proof = overlap.proof
     _, heard = s.hosts.last_seen(loser.client)

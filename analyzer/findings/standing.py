@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.parameters import window
-from analyzer.sessions.model import Lock, Wait
+from analyzer.sessions.model import File, Lock, Wait
 from analyzer.sessions.mounts import FAR, FLUSH, Goodbye, Mount
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
@@ -31,14 +31,19 @@ def held_at_end(s: Sessions) -> Iterator[Lock]:
 
 def goodbye_of(s: Sessions, lock: Lock) -> tuple[Mount, Goodbye] | None:
     """The unmount after which a lock stands, if its client said goodbye and kept silent since."""
-    export = s.handles.export(lock.file.fh)
+    return farewell(s, lock.client, lock.file, lock.granted.time)
+
+
+def farewell(s: Sessions, client: int, file: File, since: int) -> tuple[Mount, Goodbye] | None:
+    """The unmount after which what a client has had on a file since then stands, if it kept silent."""
+    export = s.handles.export(file.fh)
     if export is None:
         return None
-    mount = s.mounts.sessions.get((lock.client, lock.server, export.index))
+    mount = s.mounts.sessions.get((client, file.server, export.index))
     if mount is None or not mount.goodbyes or mount.count > 0:
         return None
     last = mount.goodbyes[-1]
-    if last.until != FAR or last.first_after is not None or lock.granted.time > last.call.time:
+    if last.until != FAR or last.first_after is not None or since > last.call.time:
         return None
     if mount.last is not None and mount.last.time > last.call.time + s.settings[FLUSH]:
         return None

@@ -30,7 +30,7 @@ from analyzer.protocols.nsm import NSM
 from analyzer.protocols.portmap import PORTMAP
 from analyzer.protocols.rpc import AUTH_SYS, AUTH_SYS_BODY
 from analyzer.records.events import Activity, Call, Event, Reply
-from analyzer.records.handles import HandleTable
+from analyzer.records.handles import Described, HandleTable
 from analyzer.records.nfs import LAST_PROCEDURE, NfsRecords, Rows
 from analyzer.records.rows import RowDecoder
 from analyzer.schema.program import CALL, REPLY
@@ -61,7 +61,7 @@ class Batch(NamedTuple):
     events: list[Event]
     activity: Activity
     names: list[tuple[int, bytes]]  # host, machine name in its NFS credentials
-    described: list[tuple[int, int, int]]  # handle, fsid, fileid
+    described: list[Described]
     handles: int  # rows of the handle table known by now
 
 
@@ -126,7 +126,7 @@ class Records:
             owners = (m.src if is_callback else m.dst)[group].tolist()
             handles = self.handles.intern_many(owners, [values.get("fh", b"") for values in args])
             if kind[0] == NLM:
-                self.handles.locked[[fh for fh in handles if fh >= 0]] = 1
+                self.handles.locked(handles, (m.dst if is_callback else m.src)[group].tolist())
             who = self._identities(memory, m, group)
             columns = (getattr(m, name)[group].tolist() for name in CALL_COLUMNS)
             calls = list(

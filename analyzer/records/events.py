@@ -125,7 +125,7 @@ class Renaming:
 
 @dataclass(slots=True, eq=False)
 class Io:
-    """A WRITE, SETATTR of the size, or READ on a file that carries locks."""
+    """A WRITE, or SETATTR of the size, by one client to a file on which another one locks."""
 
     frame: int
     time: int
@@ -135,6 +135,26 @@ class Io:
     kind: str
     offset: int
     count: int
+    serial: int  # of the call
+
+
+class Done(NamedTuple):
+    """The answer to the call of an `Io`: `status` is that of NFS."""
+
+    frame: int
+    time: int
+    serial: int
+    status: int
+
+
+class Stale(NamedTuple):
+    """NFS answered NFS3ERR_STALE for a file that carries locks."""
+
+    frame: int
+    time: int
+    client: int
+    server: int
+    fh: int
 
 
 @dataclass(slots=True, eq=False)
@@ -181,4 +201,6 @@ class Activity(NamedTuple):
     procedure: I64
 
 
-Event = Call | Reply | Control | Unreachable | Naming | Renaming | Io | Verifier | Repeat | Hole
+Event = (
+    Call | Reply | Control | Unreachable | Naming | Renaming | Io | Done | Stale | Verifier | Repeat | Hole
+)

@@ -28,6 +28,8 @@ from analyzer.tables import I32, I64, Bytes
 LIMIT = 1 << 18
 RECENT = 1 << 14  # handles of single messages, remembered by their bytes
 NO_HANDLE = -1
+Described = tuple[int, int, int, int]  # handle, fsid, fileid, nlink
+NOBODY, SEVERAL = -1, -2  # instead of the only host that locks a file
 KNFSD_FSID_BYTES = {0: 8, 1: 4, 2: 12, 3: 8, 4: 8, 5: 8, 6: 16, 7: 24}
 
 
@@ -152,10 +154,11 @@ class HandleTable:
         self._slots = new_slots(1024)
         self.data: list[bytes] = []
         self._server: list[int] = []
-        self.described: list[tuple[int, int, int]] = []  # handle, fsid, fileid: new in this batch
+        self.described: list[Described] = []  # new in this batch
         self._recent: dict[tuple[int, bytes], int] = {}
         self.named: NDArray[np.int8] = np.zeros(1024, np.int8)  # whether a name is known
-        self.locked: NDArray[np.int8] = np.zeros(1024, np.int8)  # whether a lock call named it
+        self.locker: I32 = np.full(1024, NOBODY, np.int32)  # the only host whose lock calls named it
+        self.any_locked = False
         self._described: NDArray[np.int8] = np.zeros(1024, np.int8)
 
     @property
@@ -226,19 +229,32 @@ class HandleTable:
             bigger = np.zeros(size, np.int64)
             bigger[: self.count] = getattr(self, name)[: self.count]
             setattr(self, name, bigger)
-        self.named, self.locked, self._described = (
+        self.named, self._described = (
             np.concatenate([flags, np.zeros(size - len(flags), np.int8)])
-            for flags in (self.named, self.locked, self._described)
+            for flags in (self.named, self._described)
         )
+        self.locker = np.concatenate([self.locker, np.full(size - len(self.locker), NOBODY, np.int32)])
         self._slots = new_slots(size)
         self._refill(self._slots, self._k0, self._k1, np.arange(self.count), self.count)
 
+    # -- who locks ----------------------------------------------------------------------------
+
+    def locked(self, handles: Sequence[int], hosts: Sequence[int]) -> None:
+        """Lock calls of these hosts named these handles."""
+        named, by = np.asarray(handles, np.int32), np.asarray(hosts, np.int32)
+        named, by = named[named >= 0], by[named >= 0]
+        before = self.locker[named]
+        self.locker[named] = by
+        mixed = ((before != NOBODY) & (before != by)) | (self.locker[named] != by)
+        self.locker[named[mixed]] = SEVERAL
+        self.any_locked |= bool(len(named))
+
     # -- attributes ---------------------------------------------------------------------------
 
-    def describe(self, handle: int, fsid: int, fileid: int) -> None:
+    def describe(self, handle: int, fsid: int, fileid: int, nlink: int) -> None:
         """Attributes of a handle were read: to be told with the batch they came in."""
         self._described[handle] = 1
-        self.described.append((handle, fsid, fileid))
+        self.described.append((handle, fsid, fileid, nlink))
 
     def undescribed(self, handles: I32) -> NDArray[np.intp]:
         """Indices of the first occurrence of each handle whose attributes are not known."""

@@ -23,8 +23,8 @@ from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
 from analyzer.protocols import REGISTRY
 from analyzer.protocols.nfs3 import NFS
-from analyzer.records.events import Activity, Event, Io, Naming, Renaming, Verifier
-from analyzer.records.handles import HandleTable, hash_pair
+from analyzer.records.events import Activity, Done, Event, Io, Naming, Renaming, Stale, Verifier
+from analyzer.records.handles import NOBODY, HandleTable, hash_pair
 from analyzer.schema.batch import Decoder, views
 from analyzer.schema.program import CALL, REPLY
 from analyzer.schema.rows import Columns
@@ -35,6 +35,8 @@ NAMES_REMEMBERED = 1 << 18
 GETATTR, SETATTR, LOOKUP, WRITE, CREATE, MKDIR, SYMLINK, MKNOD = 1, 2, 3, 7, 8, 9, 10, 11
 REMOVE, RMDIR, RENAME, LINK, READDIRPLUS, COMMIT = 12, 13, 14, 15, 17, 21
 LAST_PROCEDURE = 21
+STALE = 70  # NFS3ERR_STALE (RFC 1813 2.6)
+STALE_WORD = int.from_bytes(STALE.to_bytes(4, "big"), "little")  # as `views` gives words
 GIVE_NAMES = (LOOKUP, CREATE, MKDIR, SYMLINK, MKNOD)
 
 Rows = NDArray[np.intp]
@@ -123,6 +125,9 @@ class NfsRecords:
                 self._attributes(memory, m, rows)
             elif procedure in (WRITE, COMMIT):
                 found.extend(self._verified(memory, m, rows, procedure))
+        if self._handles.any_locked:
+            found.extend(self._done_io(memory, m, good))
+            found.extend(self._stale(memory, m, good))
         return found, activity
 
     # -- calls --------------------------------------------------------------------------------
@@ -159,7 +164,7 @@ class NfsRecords:
 
     def _io(self, memory: Bytes, m: Messages, calls: Rows, fhs: I32) -> Iterator[Found]:
         procedures = m.procedure[calls]
-        writes = (fhs >= 0) & (self._handles.locked[fhs] != 0)
+        writes = self._of_others(fhs, m.src[calls])
         for procedure, kind, wanted in (
             (WRITE, "WRITE", ("offset", "count")),
             (SETATTR, "SETATTR", ("set_size",)),
@@ -173,13 +178,42 @@ class NfsRecords:
                 if columns.valid[wanted[0]][i]:
                     offset = int(columns.unsigned(wanted[0])[i])
                     count = int(columns.values["count"][i]) if procedure == WRITE else 0
-                    yield row, Io(*_where(m, row), int(fhs[chosen[i]]), kind, offset, count)
+                    fh, serial = int(fhs[chosen[i]]), int(m.call[row])
+                    yield row, Io(*_where(m, row), fh, kind, offset, count, serial)
+
+    def _of_others(self, fhs: I32, clients: I64) -> NDArray[np.bool_]:
+        """Whether somebody else than `clients` locks these files: what is one's own concerns nobody."""
+        locker = self._handles.locker[fhs]
+        found: NDArray[np.bool_] = (fhs >= 0) & (locker != NOBODY) & (locker != clients)
+        return found
+
+    def _done_io(self, memory: Bytes, m: Messages, good: Rows) -> Iterator[Found]:
+        """How the calls that were told as `Io` ended."""
+        rows = good[np.isin(m.procedure[good], (WRITE, SETATTR))]
+        rows = rows[self._of_others(self._asked_of(memory, m, rows), m.dst[rows])]
+        for procedure in (WRITE, SETATTR):
+            chosen = rows[m.procedure[rows] == procedure]
+            if len(chosen):
+                result = self._decode(memory, m, chosen, procedure, REPLY, ("status",))
+                for i in np.flatnonzero(result.valid["status"]).tolist():
+                    row = int(chosen[i])
+                    status = int(result.values["status"][i])
+                    yield row, Done(int(m.frame[row]), int(m.time[row]), int(m.call[row]), status)
+
+    def _stale(self, memory: Bytes, m: Messages, good: Rows) -> Iterator[Found]:
+        """Answers NFS3ERR_STALE about files that carry locks."""
+        rows = good[m.body_kept[good] >= 4]
+        rows = rows[views(memory)[1][m.body[rows]] == STALE_WORD]
+        if len(rows):
+            fhs = self._asked_of(memory, m, rows)
+            for i in np.flatnonzero((fhs >= 0) & (self._handles.locker[fhs] != NOBODY)).tolist():
+                yield int(rows[i]), Stale(*_whence(m, int(rows[i])), int(fhs[i]))
 
     # -- replies ------------------------------------------------------------------------------
 
     def _names(self, memory: Bytes, m: Messages, rows: Rows, procedure: int) -> Iterator[Found]:
         rows = rows[m.call_body[rows] >= 0]
-        wanted = ("status", "fh", "obj_attr_fsid", "obj_attr_fileid")
+        wanted = ("status", "fh", "obj_attr_nlink", "obj_attr_fsid", "obj_attr_fileid")
         result = self._decode(memory, m, rows, procedure, REPLY, wanted)
         asked = self._decode_asked(memory, m, rows, procedure, ("name",))
         good = (result.values["status"] == 0) & result.valid["fh"] & asked.valid["name"]
@@ -246,7 +280,8 @@ class NfsRecords:
         new = self._handles.undescribed(fhs)
         if len(new):
             chosen = rows[new]
-            result = self._decode(memory, m, chosen, GETATTR, REPLY, ("attr_fsid", "attr_fileid"))
+            wanted = ("attr_nlink", "attr_fsid", "attr_fileid")
+            result = self._decode(memory, m, chosen, GETATTR, REPLY, wanted)
             self._describe(fhs[new], result, "attr_")
 
     def _verified(self, memory: Bytes, m: Messages, rows: Rows, procedure: int) -> Iterator[Found]:
@@ -317,7 +352,8 @@ class NfsRecords:
         for i in new.tolist():
             if valid[i]:
                 fsid, fileid = (int(columns.unsigned(f"{prefix}{n}")[i]) for n in ("fsid", "fileid"))
-                self._handles.describe(int(fhs[i]), fsid, fileid)
+                nlink = int(columns.values[f"{prefix}nlink"][i])
+                self._handles.describe(int(fhs[i]), fsid, fileid, nlink)
 
     def _fresh(self, memory: Bytes, starts: I64, stops: I64, dirs: I32, fhs: I32) -> NDArray[np.int8]:
         if self._used + len(starts) > NAMES_REMEMBERED:  # forgetting only repeats what was said

@@ -52,7 +52,7 @@ def new_streams(rows: int) -> NDArray[np.int64]:
 
 def report(streams: NDArray[np.int64]) -> Streams:
     """The public columns of `streams`, as views."""
-    chosen = (ACKED, SEGMENTS, REPEATED, REORDERED, GAPS, GAP_BYTES)
+    chosen = (NEXT, ACKED, SEGMENTS, REPEATED, REORDERED, GAPS, GAP_BYTES)
     return Streams(*(streams[:, column] for column in chosen))
 
 

@@ -11,10 +11,26 @@ Never: decides severity.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 from analyzer.records.events import Call, Reply
+from analyzer.sessions.kept import Kept
 
 KEPT = 4096
+FIRST_OPEN_PORT = 1024  # below it, only root may send (IPPORT_RESERVED)
+CALLS_KEPT = 16
+
+
+@dataclass(slots=True, eq=False)
+class OpenPort:
+    """Calls of one program that came from ports anybody may use."""
+
+    calls: Kept[Call] = field(default_factory=lambda: Kept(CALLS_KEPT))  # the first ones
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return len(self.calls) + self.calls.dropped
 
 
 class Conduct:
@@ -25,6 +41,7 @@ class Conduct:
         self._answers: dict[int, Reply | None] = {}  # by serial number of a kept call
         self.refused: list[Reply] = []
         self.count: Counter[str] = Counter()
+        self.open_ports: dict[tuple[int, int, int], OpenPort] = {}  # by sender, receiver, program
 
     def call(self, kind: str, call: Call) -> None:
         """Keep a call."""
@@ -32,6 +49,20 @@ class Conduct:
         kept = self.calls.setdefault(kind, [])
         if len(kept) < KEPT:
             kept.append(call)
+            self._answers[call.serial] = None
+
+    def sent(self, call: Call) -> None:
+        """Note where a call that should be root's came from."""
+        if call.sport < FIRST_OPEN_PORT:
+            return
+        key = (call.src, call.dst, call.program)
+        port = self.open_ports.get(key)
+        if port is None:
+            if len(self.open_ports) >= KEPT:
+                return
+            port = self.open_ports[key] = OpenPort()
+        port.calls.append(call)
+        if not port.calls.dropped:
             self._answers[call.serial] = None
 
     def reply(self, reply: Reply) -> None:

@@ -75,6 +75,7 @@ class Connections:
         self.hole_count = 0
         self.repeats: deque[Repeat] = deque(maxlen=REPEATS_KEPT)
         self.traffic: list[Traffic] = []  # told at the end
+        self.unseen: set[int] = set()  # told at the end: flows whose last bytes were not captured
         self.acked: Callable[[int, int], int] = _never
 
     def control(self, event: Control) -> None:
@@ -144,7 +145,9 @@ class Connections:
 
     def whole(self, flow: int, since: int, until: int) -> bool:
         """Whether no byte of `flow` is known to be missing from since..until."""
-        return not any(h.flow == flow and since <= h.time <= until for h in self.holes)
+        return flow not in self.unseen and not any(
+            h.flow == flow and since <= h.time <= until for h in self.holes
+        )
 
     def repeats_of(self, flow: int, side: int, offset: int) -> list[Repeat]:
         """Retransmissions of the segment that ends a message at stream offset `offset`."""

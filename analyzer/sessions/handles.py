@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analyzer.records.handles import HandleTable, export_key
+from analyzer.records.handles import Described, HandleTable, export_key
 from analyzer.tables import I32
 
 MAX_DEPTH = 64
@@ -58,6 +58,8 @@ class Handles:
         self.table = table
         self.parents: dict[int, tuple[int, bytes]] = {}
         self.children: dict[tuple[int, bytes], int] = {}
+        self.names: dict[int, int] = {}  # how many entries lead to a handle, as far as seen
+        self.linked: set[int] = set()  # handles of files that had several names
         self.roots: dict[int, str] = {}
         self.exports: list[Export] = []
         self.known = 0  # handles of the table that were told of; the record stage may be ahead
@@ -81,10 +83,12 @@ class Handles:
                 self._export[handle] = self._export_by(self.table.server_of(handle), key).index
         self._seen = count
 
-    def tell(self, known: int, described: Iterable[tuple[int, int, int]]) -> None:
-        """So many handles are known by now, and of some the fsid and fileid."""
+    def tell(self, known: int, described: Iterable[Described]) -> None:
+        """So many handles are known by now, and of some the fsid, fileid and number of links."""
         self.known = known
-        for handle, fsid, fileid in described:
+        for handle, fsid, fileid, nlink in described:
+            if nlink > 1:
+                self.linked.add(handle)
             if handle not in self._attributes:
                 self._attributes[handle] = (fsid, fileid)
                 key = (self.table.server_of(handle), fsid, fileid)
@@ -142,6 +146,9 @@ class Handles:
         old = self.children.get((directory, name))
         if old is not None and old != handle and self.parents.get(old) == (directory, name):
             del self.parents[old]
+        if old != handle:
+            self._counted(old, -1)
+            self._counted(handle, 1)
         self.children[directory, name] = handle
         self.parents[handle] = (directory, name)
 
@@ -150,7 +157,16 @@ class Handles:
         handle = self.children.pop((directory, name), -1)
         if handle >= 0:
             self.table.named[handle] = 0  # its next name is news
+            self._counted(handle, -1)
         return handle
+
+    def _counted(self, handle: int | None, change: int) -> None:
+        if handle is not None:
+            self.names[handle] = self.names.get(handle, 0) + change
+
+    def nameless(self, handle: int) -> bool:
+        """Whether the only name that a file is known to have had is gone."""
+        return handle not in self.linked and self.names.get(handle, 0) <= 0
 
     def export_indices(self, handles: I32) -> I32:
         """Export index per handle row, -1 where unknown (vectorised; call `absorb` first)."""

@@ -105,8 +105,6 @@ class Ledger:
                 wait.cancel = operation
                 operation.wait = wait
                 self.end_wait(wait, End("cancel", operation.call.frame, operation.call.time))
-        elif kind == "UNSHARE":
-            operation.file.shares.pop(operation.owner, None)
 
     def _release(self, operation: Operation) -> None:
         file, owner, call = operation.file, operation.owner, operation.call
@@ -176,9 +174,6 @@ class Ledger:
             self._unlock_answered(operation, answer)
         elif kind == "TEST":
             self._test_answered(operation, answer)
-        elif kind == "SHARE" and answer.status == op.GRANTED:
-            args = operation.call.args
-            operation.file.shares[operation.owner] = (args.get("mode", 0), args.get("access", 0), operation)
 
     def failed(self, operation: Operation) -> None:
         """RPC itself refused the call: nothing was executed."""

@@ -167,7 +167,6 @@ class File:
     unlocks: dict[Owner, list[tuple[int, int, int, Operation]]] = field(default_factory=dict)
     pending: dict[Operation, None] = field(default_factory=dict)  # UNLOCKs without an answer yet, in order
     unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
-    shares: dict[Owner, tuple[int, int, Operation]] = field(default_factory=dict)
 
     def conflicts(self, owner: Owner, start: int, end: int, exclusive: bool, side: str) -> list[Lock]:
         """Locks of other owners in ledger `side` ("held" or "believed") that stand in the way."""

@@ -25,6 +25,7 @@ from analyzer.records.events import (
     Activity,
     Call,
     Control,
+    Done,
     Event,
     Hole,
     Io,
@@ -32,6 +33,7 @@ from analyzer.records.events import (
     Renaming,
     Repeat,
     Reply,
+    Stale,
     Unreachable,
     Verifier,
 )
@@ -41,8 +43,10 @@ from analyzer.sessions.callbacks import Callbacks
 from analyzer.sessions.circles import Circle, circle_of
 from analyzer.sessions.conduct import Conduct
 from analyzer.sessions.connections import Connections
+from analyzer.sessions.fates import Fates
 from analyzer.sessions.handles import Handles
 from analyzer.sessions.hosts import Hosts
+from analyzer.sessions.intrusions import Intrusions
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.ledger import Ledger
 from analyzer.sessions.model import End, Lock, Place
@@ -51,6 +55,7 @@ from analyzer.sessions.operations import Answer, Operation, Operations
 from analyzer.sessions.pace import Meter, Pace
 from analyzer.sessions.reboots import Grace, Notice, Reboots
 from analyzer.sessions.servers import AUTO, Servers
+from analyzer.sessions.shares import Shares
 
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
 
@@ -69,6 +74,9 @@ class Sessions:
         self.mounts = Mounts(self.handles, self.settings)
         self.ledger = Ledger(self.handles, self.servers, self.settings)
         self.callbacks = Callbacks(self.ledger)
+        self.shares = Shares()
+        self.intrusions = Intrusions(self.ledger, self.settings)
+        self.fates = Fates(self.ledger)
         self.operations = Operations(self.servers)
         self.reboots = Reboots(self.settings)
         self.conduct = Conduct()
@@ -115,11 +123,14 @@ class Sessions:
             case Naming():
                 self._naming(event)
             case Renaming():
-                handle = self.handles.unnamed(event.directory, event.name)
-                if handle >= 0:
-                    self.handles.named(event.to_directory, event.to_name, handle)
+                self._renaming(event)
             case Io():
                 self.ledger.touched(event)
+                self.intrusions.wrote(event)
+            case Done():
+                self.intrusions.done(event)
+            case Stale():
+                self.fates.stale(event)
             case Repeat():
                 self.connections.repeats.append(event)
             case Hole():
@@ -133,7 +144,15 @@ class Sessions:
         if event.fh >= 0:
             self.handles.named(event.directory, event.name, event.fh)
         else:
-            self.handles.unnamed(event.directory, event.name)
+            self.fates.nameless(self.handles.unnamed(event.directory, event.name), event)
+
+    def _renaming(self, event: Renaming) -> None:
+        moved = self.handles.unnamed(event.directory, event.name)
+        replaced = self.handles.unnamed(event.to_directory, event.to_name)
+        if moved >= 0:
+            self.handles.named(event.to_directory, event.to_name, moved)
+        if replaced != moved:
+            self.fates.nameless(replaced, event)
 
     # -- calls --------------------------------------------------------------------------------
 
@@ -144,6 +163,8 @@ class Sessions:
             self._nlm_call(call)
         elif program == MOUNT:
             self.mounts.call(call)
+            if call.procedure in (1, 3, 4):  # MNT, UMNT, UMNTALL: anybody may ask for lists
+                self.conduct.sent(call)
         elif program == PORTMAP:
             self.reboots.lookup(call)
             if call.procedure in (1, 2, 5, 10):  # SET, UNSET, CALLIT or BCAST, INDIRECT (RFC 1833)
@@ -173,6 +194,8 @@ class Sessions:
         self.pace.asked(operation, call, new, self.connections.opened)
         if not new:
             return
+        if operation.kind != "GRANTED":
+            self.conduct.sent(call)
         if operation.kind == "FREE_ALL":
             self.conduct.call("free-all", call)
             return
@@ -185,17 +208,25 @@ class Sessions:
             self.callbacks.offered(operation)
         else:
             self.ledger.asked(operation)
+            if operation.kind == "UNSHARE":
+                self.shares.asked(operation)
 
     def _nsm_call(self, call: Call) -> None:
         if call.procedure in (2, 3, 4, 5):
             self.conduct.call("sm-mon", call)
         if call.procedure == 6 and call.fault < 0:
+            self.conduct.sent(call)
             notice, new = self.reboots.notify(call)
             if new:
                 self._weigh(notice)
                 if notice.role == "server":  # it restarted, whether the notice is heard or not
                     end = End("server-restart", call.frame, call.time)
-                    notice.freed = self.ledger.restart(notice.sender, end)
+                    notice.freed = self._restart(notice.sender, end)
+
+    def _restart(self, server: int, end: End) -> list[Lock]:
+        """A server forgot everything; return the locks it held."""
+        self.shares.freed(server, end)
+        return self.ledger.restart(server, end)
 
     def _weigh(self, notice: Notice) -> None:
         """Whose reboot is it, and who is told?"""
@@ -243,6 +274,7 @@ class Sessions:
         """Linux frees what the sender holds over this transport and version, whatever the name says."""
         call = reply.call
         end = End("free-all", reply.frame, reply.time)
+        self.shares.freed(call.dst, end, call.src)
         self.ledger.free_client(call.dst, call.src, end, True, (call.transport, call.version))
 
     def _answered(self, operation: Operation, answer: Answer) -> None:
@@ -258,7 +290,7 @@ class Sessions:
                 grace = self.reboots.refused_in_grace(operation, answer)
                 if grace is not None:
                     known = grace.notice.freed if grace.notice is not None else []
-                    grace.held = known or self.ledger.restart(
+                    grace.held = known or self._restart(
                         operation.responder, End("grace", answer.frame, answer.time)
                     )
             else:
@@ -267,6 +299,8 @@ class Sessions:
             self.reboots.reclaim(operation, answer)
         elif operation.kind in ("LOCK", "TEST") and answer.status in (op.GRANTED, op.DENIED, op.BLOCKED):
             self.reboots.served(operation, answer)
+        if operation.kind == "SHARE":
+            self.shares.answered(operation, answer)
         self.ledger.answered(operation, answer)
         self.pace.answered(operation, answer)
         wait = operation.wait
@@ -281,6 +315,8 @@ class Sessions:
         if notice is None:
             return
         end = End("reboot-notice", reply.frame, reply.time)
+        if notice.role != "other":
+            self.shares.freed(notice.receiver, end, notice.victim)
         if notice.role in ("client", "server"):  # a lock server may be a client of its clients
             freed = self.ledger.free_client(notice.receiver, notice.victim, end, True)
             if notice.role == "client":
@@ -320,6 +356,17 @@ class Sessions:
     def notice_that_freed(self, lock: Lock) -> Notice | None:
         """The reboot notice that took a lock away."""
         return next((notice for notice in self.reboots.notices if lock in notice.freed), None)
+
+    def lossy(self) -> set[tuple[int, int]]:
+        """Pairs of hosts (both ways round) between which messages are known to be missing."""
+        pairs = set()
+        for flow in {hole.flow for hole in self.connections.holes} | self.connections.unseen:
+            connection, calls = self.connections.by_flow.get(flow), self.nlm_flows.get(flow)
+            if connection is not None:
+                pairs.add((connection.opener, connection.target))
+            if calls is not None:
+                pairs.add((calls[0].src, calls[0].dst))
+        return pairs | {(b, a) for a, b in pairs}
 
     def whole(self, flow: int, since: int, until: int) -> bool:
         """Whether no byte of a connection is known to be missing from since..until."""

@@ -2,9 +2,9 @@
 
 import pytest
 
-from analyzer.findings.rule import DEFINITE, MEDIUM
+from analyzer.findings.rule import CRITICAL, DEFINITE, MEDIUM
 from tests.findings.lab import Lab
-from tests.world import File
+from tests.world import File, Request
 
 # -- blocked-without-block ------------------------------------------------------------------------
 
@@ -25,6 +25,56 @@ def test_blocked_without_block__silent_when_it_asked_to_wait(lab: Lab) -> None:
     lab.bob.wait_for(db, 2)
     lab.carol.lock(db, 3, reply="DENIED")
     lab.silent("blocked-without-block")
+
+
+# -- grant-accepted-twice -------------------------------------------------------------------------
+
+
+def two_turns(lab: Lab, released: bool) -> tuple[Request, Request]:
+    """Bob and Carol wait; both are told that it is their turn, and take it."""
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 2)
+    lab.carol.wait_for(db, 3)
+    lab.alice.unlock(db, 1)
+    first = lab.server.granted(lab.bob, db, 2)
+    if released:
+        lab.bob.unlock(db, 2)
+    second = lab.server.granted(lab.carol, db, 3)
+    if not released:
+        lab.bob.write(db)
+    lab.later(1)
+    return first, second
+
+
+def test_grant_accepted_twice__fires_when_two_take_their_turn(lab: Lab) -> None:
+    first, second = two_turns(lab, released=False)
+    lab.fires(
+        "grant-accepted-twice",
+        first,
+        second,
+        client=lab.bob,
+        peer=lab.carol,
+        severity=CRITICAL,
+        confidence=DEFINITE,
+        path="/srv/db",
+    )
+    lab.silent("lock-lost-silently")
+
+
+def test_grant_accepted_twice__silent_when_the_first_released_it(lab: Lab) -> None:
+    two_turns(lab, released=True)
+    lab.clean("grant-accepted-twice")
+
+
+def test_grant_accepted_twice__silent_about_a_lock_that_was_taken_without_a_callback(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 2)
+    lab.alice.unlock(db, 1)
+    lab.server.granted(lab.bob, db, 2)
+    lab.carol.lock(db, 3)
+    lab.silent("grant-accepted-twice")
 
 
 # -- grant-repeated-after-acceptance --------------------------------------------------------------

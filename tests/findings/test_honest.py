@@ -190,7 +190,7 @@ def play(terrain: str, msg: bool, version: int, script: list[tuple[Any, ...]], l
             honest.lock(asked, block and not honest.closes_circle(asked), how, clumsy)
         elif kind == "unlock":
             honest.unlock(host, svid, start, length, how)
-        elif kind == "write":
+        elif kind == "write" and honest.free(Waiter(host, svid, start, 1, False)):
             host.write(honest.db, start, 1)
     if left:
         honest.leave(how)

@@ -508,7 +508,7 @@ def test_lock_lost_silently__silent_without_a_conflict(
     db = lab.mounted(lab.alice, lab.bob)
     lab.alice.lock(db, 1, **first)
     lab.bob.lock(db, 1, **second)
-    lab.alice.write(db, 0, 5)
+    lab.alice.write(db, first.get("start", 0), 5)
     lab.later(1)
     lab.clean("lock-lost-silently")
 

@@ -44,11 +44,11 @@ def test_capture_blind_spot__silent_when_the_capture_began_late(linux: Lab) -> N
 def use(lab: Lab, minutes: int, writes: bool = True) -> None:
     """Alice locks; bob only writes, or only looks."""
     db = lab.mounted(lab.alice, lab.bob)
-    lab.alice.lock(db, 1)
+    lab.alice.lock(db, 1, 0, 10)
     for _ in range(minutes):
         lab.world.wait(60)
-        lab.bob.write(db) if writes else lab.bob.getattr(db)
-    lab.alice.unlock(db, 1)
+        lab.bob.write(db, 10) if writes else lab.bob.getattr(db)
+    lab.alice.unlock(db, 1, 0, 10)
     lab.later(1)
 
 

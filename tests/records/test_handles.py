@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.faults import Fault, new_faults
-from analyzer.records.handles import LIMIT, HandleTable, export_key
+from analyzer.records.handles import LIMIT, NOBODY, SEVERAL, HandleTable, export_key
 
 KNFSD = bytes((1, 0, 6, 1)) + bytes(range(16))
 
@@ -63,12 +63,14 @@ def test_one_at_a_time_is_the_same_as_many(table: HandleTable) -> None:
 def test_growing_forgets_nothing(table: HandleTable) -> None:
     first = intern(table, *((n % 3, b"h%d" % n) for n in range(900)))
     table.named[5] = 1
-    table.describe(7, 1, 1)
+    table.describe(7, 1, 1, 1)
+    table.locked([8, 8, 9], [1, 2, 1])
     second = intern(table, *((n % 3, b"h%d" % n) for n in range(3000)))
     assert first == list(range(900))
     assert second == list(range(3000))
     assert table.named[5] == 1
     assert table.named[2999] == 0
+    assert table.locker[[7, 8, 9, 2999]].tolist() == [NOBODY, SEVERAL, 1, NOBODY]
     assert 7 not in table.undescribed(np.arange(20, dtype=np.int32)).tolist()
 
 
@@ -124,9 +126,27 @@ def test_the_first_description_of_each_handle_is_asked_for_once(table: HandleTab
     rows = np.array(intern(table, (1, b"a"), (1, b"b"), (1, b"c")), np.int32)
     asked = np.array([rows[1], -1, rows[0], rows[1], rows[2]], np.int32)
     assert sorted(table.undescribed(asked).tolist()) == [0, 2, 4]
-    table.describe(int(rows[1]), 9, 90)
+    table.describe(int(rows[1]), 9, 90, 1)
     assert sorted(table.undescribed(asked).tolist()) == [2, 4]
-    assert table.described == [(1, 9, 90)]
+    assert table.described == [(1, 9, 90, 1)]
+
+
+@pytest.mark.parametrize(
+    ("calls", "locker"),
+    [
+        pytest.param([[(0, 3)], [(0, 3)]], 3, id="one"),
+        pytest.param([[(0, 3)], [(0, 4)]], SEVERAL, id="two"),
+        pytest.param([[(0, 3), (0, 4)]], SEVERAL, id="two at once"),
+        pytest.param([[(0, 4), (0, 3)], [(0, 3)]], SEVERAL, id="for ever"),
+        pytest.param([[(-1, 3)]], NOBODY, id="no handle"),
+    ],
+)
+def test_who_locks_a_file(table: HandleTable, calls: list[list[tuple[int, int]]], locker: int) -> None:
+    intern(table, (1, b"a"))
+    for batch in calls:
+        table.locked([handle for handle, _ in batch], [host for _, host in batch])
+    assert table.locker[0] == locker
+    assert table.any_locked == (locker != NOBODY)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.records.events import Io, Naming, Renaming, Verifier
+from analyzer.records.events import Done, Io, Naming, Renaming, Stale, Verifier
 from tests.findings.lab import Lab
 from tests.records.stream import Stream
 from tests.world import File
@@ -144,19 +144,55 @@ def test_an_absurd_handle_is_no_handle(lab: Lab) -> None:
 # -- writes into locked files ---------------------------------------------------------------------
 
 
-def written(lab: Lab, rows: int = 1 << 16) -> list[tuple[str, int, int]]:
-    return [(io.kind, io.offset, io.count) for io in Stream(lab, rows).of(Io)]
+def written(lab: Lab, rows: int = 1 << 16) -> list[tuple[str, int, int, list[int]]]:
+    """The writes told, with the statuses of their answers."""
+    stream = Stream(lab, rows)
+    done = stream.of(Done)
+    return [
+        (io.kind, io.offset, io.count, [answer.status for answer in done if answer.serial == io.serial])
+        for io in stream.of(Io)
+    ]
 
 
 @pytest.mark.parametrize("rows", [1, 1 << 16])
-def test_writes_into_locked_files_are_told(lab: Lab, rows: int) -> None:
-    db = lab.mounted(lab.alice)
-    lab.alice.lock(db, 1)
+def test_writes_into_files_that_others_lock_are_told(lab: Lab, rows: int) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.bob.lock(db, 1)
     lab.alice.write(db, 2**40, 700)
     lab.alice.nfs("SETATTR", db, set_size=5)
     lab.alice.nfs("SETATTR", db, set_mode=0o600)
+    lab.alice.nfs("WRITE", db, status=28, offset=9, count=1, data=b"x")
+    lab.alice.nfs("WRITE", db, None, offset=8, count=1, data=b"x")
     lab.alice.getattr(db)
-    assert written(lab, rows) == [("WRITE", 2**40, 700), ("SETATTR", 5, 0)]
+    assert written(lab, rows) == [
+        ("WRITE", 2**40, 700, [0]),
+        ("SETATTR", 5, 0, [0]),
+        ("WRITE", 9, 1, [28]),
+        ("WRITE", 8, 1, []),
+    ]
+
+
+def test_writes_into_ones_own_are_not(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.alice.write(db)
+    assert written(lab) == []
+    lab.bob.test(db, 1)
+    lab.alice.write(db)
+    assert written(lab, rows=1) == [("WRITE", 0, 10, [0])]
+
+
+@pytest.mark.parametrize("rows", [1, 1 << 16])
+def test_stale_answers_about_locked_files_are_told(lab: Lab, rows: int) -> None:
+    db, other = lab.mounted(lab.alice), lab.export.file("other")
+    lab.alice.lock(db, 1)
+    lab.alice.getattr(other, status=70)
+    stale = lab.alice.getattr(db, status=70)
+    lab.alice.getattr(db, status=13)
+    stream = Stream(lab, rows)
+    (event,) = stream.of(Stale)
+    assert (event.frame, stream.handle(event.fh)) == (stale.reply_frame, db.handle)
+    assert stream.address(event.client) == lab.alice.address
 
 
 def test_writes_into_other_files_are_not(lab: Lab) -> None:
@@ -168,9 +204,9 @@ def test_writes_into_other_files_are_not(lab: Lab) -> None:
 
 
 def test_writes_before_the_first_lock_call_are_not(lab: Lab) -> None:
-    db = lab.mounted(lab.alice)
+    db = lab.mounted(lab.alice, lab.bob)
     lab.alice.write(db)
-    lab.alice.lock(db, 1)
+    lab.bob.lock(db, 1)
     lab.alice.write(db)
     assert len(written(lab, rows=1)) == 1
 

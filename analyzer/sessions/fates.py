@@ -1,0 +1,57 @@
+"""What becomes of files that carry locks: removed, replaced, or no longer known to the server.
+
+In: names that went away, answers NFS3ERR_STALE. Out: `Fate`s of locks.
+
+Theory. A lock is on an inode, programs mean a name. Where the last name goes while a lock stands, the next
+program locks another file under the same name, and both believe to be alone. A Linux client that removes
+a file it has open itself renames it to `.nfs...` instead (silly rename): the inode keeps a name.
+
+Never: takes a file for gone that has, or ever had, a second name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analyzer.records.events import Naming, Renaming, Stale
+from analyzer.sessions.kept import Kept
+from analyzer.sessions.ledger import Ledger
+from analyzer.sessions.model import Lock, Place
+
+
+@dataclass(slots=True, eq=False)
+class Fate:
+    """A lock whose file lost its name (or went stale) while it was held."""
+
+    lock: Lock
+    how: str  # removed, replaced, stale
+    client: int  # by whom, or who was told
+    place: Place
+    name: bytes = b""
+
+
+class Fates:
+    """What happened to locked files."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.seen: Kept[Fate] = Kept()
+
+    def nameless(self, handle: int, event: Naming | Renaming) -> None:
+        """A name of this file went away, perhaps its last one."""
+        if handle >= 0 and self.ledger.handles.nameless(handle):
+            replaced = isinstance(event, Renaming)
+            name = event.to_name if isinstance(event, Renaming) else event.name
+            self._keep(handle, "replaced" if replaced else "removed", event, name)
+
+    def stale(self, event: Stale) -> None:
+        """The server does not know the file any more."""
+        self._keep(event.fh, "stale", event, b"")
+
+    def _keep(self, handle: int, how: str, event: Naming | Renaming | Stale, name: bytes) -> None:
+        file = self.ledger.files.get(self.ledger.handles.canonical(handle))
+        if file is not None:
+            place = Place(event.frame, event.time)
+            for ranges in file.held.values():
+                for lock in {id(piece[2]): piece[2] for piece in ranges}.values():
+                    self.seen.append(Fate(lock, how, event.client, place, name))
