@@ -105,7 +105,8 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(
         prog="lockscope",
         description="Finds lock leaks, callback faults and unreleased exports in captures of NFSv3 traffic.",
-        epilog="Exit status: 0 done, 1 findings at or above --fail-on or a failed release check, 2 not done.",
+        epilog="Exit status: 0 done, 1 findings at or above --fail-on, a failed release check "
+        "or a comparison that differs, 2 not done.",
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"lockscope {__version__}")
@@ -126,6 +127,13 @@ def _verb(
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
     verb.set_defaults(run=run)
     return verb
+
+
+def _count(text: str) -> int:
+    """A number of things: 1 or more."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames")
+    return int(text)
 
 
 def _captures(verb: argparse.ArgumentParser, once: str = " - for standard input;") -> None:
@@ -236,10 +244,21 @@ def _add_dissect(verbs: Any) -> None:
         verbs,
         "dissect",
         _dissect,
-        "Show the frames of a finding as Wireshark dissects them, beside what lockscope decodes.",
+        "Show the frames of a finding as Wireshark dissects them, beside what lockscope decodes; "
+        "or compare both, field by field, over whole captures.",
     )
     _captures(verb, once="")
-    verb.add_argument("--finding", metavar="ID", required=True, help="which one (analyze has the ids)")
+    which = verb.add_mutually_exclusive_group(required=True)
+    which.add_argument("--finding", metavar="ID", help="of this finding (analyze has the ids)")
+    which.add_argument(
+        "--compare",
+        action="store_true",
+        help="count the values that agree and list those that do not; exit with 1 if there are any. "
+        "Each capture is compared by itself, without filters",
+    )
+    verb.add_argument(
+        "--first", metavar="N", type=_count, help="with --compare: only the first N frames of a capture"
+    )
 
 
 def _add_explain(verbs: Any) -> None:
@@ -346,11 +365,26 @@ def _dissect(args: argparse.Namespace) -> int:
 
     refuse_read_once(args.captures)
     tshark_path()
+    if args.compare:
+        return _compare(args)
     view = _view(args, _filters(args))
     finding = chosen(view, args.finding, None)[0]
     frames = frames_of(view, [finding])
     _print(list(side_by_side(finding, frames, [info.path for info in view.analysis.captures])))
     return DONE
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from analyzer.capture.find import find_captures
+    from analyzer.render.compare import compare, report
+    from analyzer.render.dissect import PREFERENCES, tshark_path
+
+    differs = False
+    for path in find_captures(args.captures)[0]:
+        made = compare(tshark_path(), path, PREFERENCES, args.first)
+        _print(report(path, made, args.first))
+        differs |= bool(made.differences)
+    return FOUND if differs else DONE
 
 
 def _style(output: str) -> str:
