@@ -26,7 +26,7 @@ from analyzer.capture.source import STDIN, Source, open_source
 from analyzer.faults import MEANING, Fault, Faults, new_faults
 from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import Finding
-from analyzer.front import ARENA, Delivery, Front, ahead
+from analyzer.front import FLOOR, Delivery, Front, ahead
 from analyzer.parameters import DEFAULTS, Settings
 from analyzer.protocols import procedure_label
 from analyzer.records.decode import Batch, Records
@@ -245,7 +245,7 @@ def analyze(
             source = open_source(path)
             engine.files.append((path, frames + 1))
             reader = Reader(
-                source, engine.memory, ARENA, compiled, engine.faults, frames + 1, engine.front.floors
+                source, engine.memory, FLOOR, compiled, engine.faults, frames + 1, engine.front.floors
             )
             while rows := reader.read_block(engine.packets):
                 yield from engine.front.block(rows)

@@ -53,6 +53,9 @@ class Fault(IntEnum):
     HANDLES_EVICTED = 27
     NOT_A_CAPTURE = 28
     STATE_EVICTED = 29
+    FRAGMENT_OVERLAP = 30
+    FRAGMENTS_EVICTED = 31
+    FRAME_DUPLICATED = 32
 
 
 MEANING = {
@@ -61,7 +64,7 @@ MEANING = {
     Fault.UNKNOWN_LINK_TYPE: "packets of a link type that is not decoded",
     Fault.FRAME_TRUNCATED: "packets captured only in part (snaplen) where RPC bytes are missing",
     Fault.FRAME_MALFORMED: "packets whose link, IP, TCP or UDP header contradicts itself",
-    Fault.FRAGMENT_INCOMPLETE: "IP fragments that were never completed",
+    Fault.FRAGMENT_INCOMPLETE: "fragmented IP packets of which a part was not captured",
     Fault.HOSTS_FULL: "packets of hosts beyond the limit on addresses, left out",
     Fault.FLOWS_EVICTED: "flows forgotten to stay within the limit",
     Fault.TCP_GAP: "holes in TCP streams: bytes that were sent but not captured",
@@ -86,6 +89,9 @@ MEANING = {
     Fault.HANDLES_EVICTED: "file handles forgotten to stay within the limit",
     Fault.NOT_A_CAPTURE: "files of a directory that are no captures, skipped",
     Fault.STATE_EVICTED: "connections, requests and notes forgotten to stay within the limits",
+    Fault.FRAGMENT_OVERLAP: "IP fragments that contradict earlier ones of the same packet",
+    Fault.FRAGMENTS_EVICTED: "fragmented IP packets given up to stay within the limit",
+    Fault.FRAME_DUPLICATED: "copies of packets within 1 ms, passed over (mirror ports, captures on `any`)",
 }
 
 

@@ -4,9 +4,9 @@ In: blocks of packets that lie in memory. Out: `Delivery`s: messages, and what e
 
 Theory. Nearly all the work here is done by kernels, which leave the interpreter free, and nearly all
 behind it is Python. So the front may run one delivery ahead, in a thread. For that everything a delivery
-refers to exists twice: the region of memory that a block is read into, the table of messages, and the
-halves of the arena. What belongs to a delivery stays as it is until the next but one is asked for; that
-is all the two sides need to know of each other (`ahead`).
+refers to exists twice: the region of memory that a block is read into, the table of messages, the slots
+of packets made of fragments, and the halves of the arena. What belongs to a delivery stays as it is until
+the next but one is asked for; that is all the two sides need to know of each other (`ahead`).
 
 Never: decodes a body.
 """
@@ -14,7 +14,7 @@ Never: decodes a body.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Semaphore, Thread
@@ -24,6 +24,7 @@ import numpy as np
 
 from analyzer.faults import Faults
 from analyzer.frames.dissector import Dissector
+from analyzer.frames.fragments import ROOM, new_fragments
 from analyzer.messages.assembler import Assembler
 from analyzer.messages.row import new_messages
 from analyzer.protocols import HEAD_ONLY
@@ -32,6 +33,7 @@ from analyzer.tables import Controls, Hosts, Messages, Notices, Packets, Segment
 
 ARENA = 24 << 20  # bytes that outlive a block: unfinished records, early segments, open calls
 BLOCK = 8 << 20
+FLOOR = ARENA + ROOM  # between them: packets made of fragments
 ROWS = 1 << 16
 CONTROL_ROWS = 1 << 14
 STEPS_AHEAD = 2  # deliveries at once: one looked at, one being made
@@ -54,17 +56,17 @@ class Delivery(NamedTuple):
 
 
 class Front:
-    """Dissector and assembler with their tables. Packets are read into `memory[ARENA:]`."""
+    """Dissector and assembler with their tables. Packets are read into `memory[FLOOR:]`."""
 
     def __init__(self, compiled: bool, faults: Faults, regions: int = 1) -> None:
-        self.memory = np.zeros(ARENA + regions * BLOCK, np.uint8)
-        self.floors = [ARENA + i * BLOCK for i in range(regions)]
+        self.memory = np.zeros(FLOOR + regions * BLOCK, np.uint8)
+        self.floors = [FLOOR + i * BLOCK for i in range(regions)]
         self.packets = new_table(Packets, ROWS)
         self._segments = new_table(Segments, ROWS)
         self._controls = new_table(Controls, CONTROL_ROWS)
         self._notices = new_table(Notices, CONTROL_ROWS)
         self._messages = [new_messages(ROWS), new_messages(ROWS)]
-        self.dissector = Dissector(compiled, faults)
+        self.dissector = Dissector(compiled, faults, new_fragments(ARENA))
         self.assembler = Assembler(
             compiled, faults, self.memory, ARENA, self.dissector.flows, np.array(HEAD_ONLY, np.int64)
         )
@@ -78,26 +80,33 @@ class Front:
         self._last_frame = int(self.packets.frame[rows - 1])
         row = 0
         while row < rows:
-            row, segments, controls, notices = self.dissector.feed(
-                self.memory, self.packets, row, rows, self._segments, self._controls, self._notices
-            )
-            forgotten, self.dissector.forgotten = self.dissector.forgotten, []
-            self.assembler.forget(forgotten)
-            self.assembler.flows = self.dissector.flows
-            events = [*self._control_events(controls), *self._notice_events(notices)]
-            at, last = 0, False
-            while not last:
-                messages = self._turn()
-                at, count = self.assembler.feed(self.memory, self._segments, at, segments, messages)
-                last = at >= segments
-                if last:
-                    events += self._stream_events()
-                yield self._delivery(messages, count, events if last else [], forgotten, start)
-                forgotten = []
-            self.assembler.end_block()
+            row = yield from self._feed(row, rows, start)
+
+    def _feed(self, row: int, rows: int, start: int) -> Generator[Delivery, None, int]:
+        """What becomes of packets `row` to `rows`, as far as one feed takes them."""
+        row, segments, controls, notices = self.dissector.feed(
+            self.memory, self.packets, row, rows, self._segments, self._controls, self._notices
+        )
+        forgotten, self.dissector.forgotten = self.dissector.forgotten, []
+        self.assembler.forget(forgotten)
+        self.assembler.flows = self.dissector.flows
+        events = [*self._control_events(controls), *self._notice_events(notices)]
+        at, last = 0, False
+        while not last:
+            messages = self._turn()
+            at, count = self.assembler.feed(self.memory, self._segments, at, segments, messages)
+            last = at >= segments
+            if last:
+                events += self._stream_events()
+            yield self._delivery(messages, count, events if last else [], forgotten, start)
+            forgotten = []
+        self.assembler.end_block()
+        return row
 
     def finish(self) -> Iterator[Delivery]:
         """What was still waiting when the capture ended."""
+        while self.dissector.finish():
+            yield from self._feed(0, 0, self._end)
         self.assembler.flows = self.dissector.flows
         while True:
             messages = self._turn()

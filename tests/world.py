@@ -40,6 +40,7 @@ STATUSES = {
 }
 AUTH_ERROR = 20
 MISMATCH = 2
+PATIENCE = 0.002  # seconds; no client sends a call again sooner
 MSG = range(6, 11)  # asynchronous requests
 Values = Mapping[str, Any]
 EMPTY: Values = MappingProxyType({})  # a reply without columns
@@ -88,6 +89,8 @@ class Exchange:
         """Another copy: same xid, on a new connection where the old one is gone."""
         source, target = self.source.address, self.target.address
         if self.transport == "udp":
+            if self.calls:
+                self.world.wait(PATIENCE)
             self.sport = self.sport or 800
             self.ends.append(None)
             packet = self.world.datagram((source, self.sport), (target, self.port), self.message, captured)

@@ -6,9 +6,10 @@ is kept up to date along the way.
 Theory. The walk stops where an output table or the room for new hosts and flows ends, and
 it does so before it touches the packet it stops at, so that it can go on there. Most
 packets belong to a flow that was met a moment ago, and for these it makes one comparison
-and no lookup; all that is rare stands in kernels of its own.
+and no lookup; all that is rare stands in kernels of its own. A packet that a fragment has
+completed is the next packet.
 
-Never: keeps a payload byte, puts fragments together, drops without counting.
+Never: keeps a payload byte, drops without counting.
 """
 
 from __future__ import annotations
@@ -16,10 +17,33 @@ from __future__ import annotations
 from typing import Any
 
 from analyzer.faults import Fault, note
+from analyzer.frames.copies import is_copy
 from analyzer.frames.flows import FLOWS, HOSTS, SPARE, flow_row, host_row, near_entry
-from analyzer.frames.ip import FINE, LATER, SHORT, WHOLE, ipv4, ipv6
+from analyzer.frames.fragments import DONE as TOLD
+from analyzer.frames.fragments import (
+    FRAME,
+    LATER_SEEN,
+    READY,
+    SIZE,
+    TIME,
+    gather,
+    no_more,
+    put_together,
+    take_ready,
+)
+from analyzer.frames.ip import FINE, FIRST, SHORT, WHOLE, ipv4, ipv6
 from analyzer.frames.link import CUT, IPV4, UNKNOWN, find_ip
-from analyzer.frames.transport import ICMP, ICMPV6, LONG, read_tcp, read_udp, read_unreachable
+from analyzer.frames.transport import (
+    ICMP,
+    ICMPV6,
+    LONG,
+    read_checksum,
+    read_tcp,
+    read_udp,
+    read_unreachable,
+    read_xid,
+)
+from analyzer.frames.tunnels import innermost
 from analyzer.kernels import kernel
 from analyzer.tables import ACK, FIN, RST, SYN, TCP, UDP
 
@@ -44,17 +68,22 @@ def dissect(
     notices: Any,
     filled: Any,
     hosts_final: Any,
+    under_way: Any,
     faults: Any,
 ) -> Any:
     """Dissect packets[row:rows]: (row it stopped at, why). `filled` counts rows of the three outputs."""
     hosts, flows, near, counts = book.hosts, book.flows, book.near, book.counts
     last_flow_frame, last_flow_time, state = flows.last_frame, flows.last_time, flows.state
     sent, last_frame, last_time = hosts.packets, hosts.last_frame, hosts.last_time
+    pieces, ready = under_way.slots, under_way.state
     n, n_controls, n_notices = int(filled[0]), int(filled[1]), int(filled[2])
-    most_hosts, most_flows = len(hosts.high), len(flows.host0)
+    most_hosts, most_flows, most_told = len(hosts.high), len(flows.host0), len(under_way.done)
     why = DONE
-    while row < rows:
+    while row < rows or int(ready[READY]) >= 0:
         if n == len(segments.frame) or n_controls == len(controls.frame) or n_notices == len(notices.frame):
+            why = OUTPUT_FULL
+            break
+        if int(ready[TOLD]) == most_told:
             why = OUTPUT_FULL
             break
         if not hosts_final and int(counts[HOSTS]) + HOSTS_AT_ONCE > most_hosts:
@@ -63,19 +92,30 @@ def dissect(
         if int(counts[FLOWS]) - int(counts[SPARE]) >= most_flows:
             why = FLOWS_FULL
             break
-        start, stop = int(packets.start[row]), int(packets.stop[row])
-        end = start + int(packets.wire[row])
-        frame, time = int(packets.frame[row]), int(packets.time[row])
-        kind, at = find_ip(memory, start, stop, int(packets.link[row]))
-        row += 1
-        if kind <= 0:
-            if kind == UNKNOWN:
-                note(faults, Fault.UNKNOWN_LINK_TYPE, frame)
-            elif kind == CUT:
-                note_short(faults, stop, end, frame)
-            continue
-        header = ipv4(memory, at, stop, end) if kind == IPV4 else ipv6(memory, at, stop, end)
-        look, protocol, at, size, piece, high, low, to_high, to_low = header
+        first_only = False
+        if int(ready[READY]) < 0:
+            start, stop = int(packets.start[row]), int(packets.stop[row])
+            end = start + int(packets.wire[row])
+            frame, time = int(packets.frame[row]), int(packets.time[row])
+            kind, at = find_ip(memory, start, stop, int(packets.link[row]))
+            row += 1
+            if kind <= 0:
+                if kind == UNKNOWN:
+                    note(faults, Fault.UNKNOWN_LINK_TYPE, frame)
+                elif kind == CUT:
+                    note_short(faults, stop, end, frame)
+                continue
+            header = ipv4(memory, at, stop, end) if kind == IPV4 else ipv6(memory, at, stop, end)
+        else:
+            slot = take_ready(under_way)
+            frame, time = int(pieces[slot, FRAME]), int(pieces[slot, TIME])
+            first_only = int(pieces[slot, SIZE]) < 0
+            if first_only:
+                note(faults, Fault.FRAGMENT_INCOMPLETE, frame)
+            header, stop, end = put_together(memory, under_way, slot)
+        if header[1] != TCP:
+            header = innermost(memory, stop, header)
+        look, protocol, at, size, piece, ident, high, low, to_high, to_low = header
         if look != FINE:
             if look == SHORT:
                 note_short(faults, stop, end, frame)
@@ -86,10 +126,38 @@ def dissect(
             note(faults, Fault.FRAME_MALFORMED, frame)
         stop = min(stop, at + size)
 
+        if piece != WHOLE and not first_only:
+            if piece == FIRST and no_more(under_way, True, ident, low, to_low):
+                row -= 1  # what is ready comes before this packet
+                continue
+            if is_copy(book.recent, ~low, ((to_low & 0xFFFFFFFF) << 20) ^ ident, (size << 16) | piece, time):
+                note(faults, Fault.FRAME_DUPLICATED, frame)
+                continue
+            kept = min(size, stop - at)
+            gather(
+                memory,
+                under_way,
+                faults,
+                at,
+                kept,
+                size,
+                protocol,
+                piece,
+                ident,
+                high,
+                low,
+                to_high,
+                to_low,
+                frame,
+                time,
+            )
+            if int(ready[READY]) < 0 and int(ready[LATER_SEEN]) == 1:  # else it is told, and counted then
+                note_sender(hosts, book.host_slots, counts, faults, high, low, frame, time)
+            continue
         sport, dport, seq, ack, flags, head = 0, 0, 0, 0, -1, 8
         if protocol not in (TCP, UDP):
             source = note_sender(hosts, book.host_slots, counts, faults, high, low, frame, time)
-            if source >= 0 and piece == WHOLE and protocol in (ICMP, ICMPV6):
+            if source >= 0 and protocol in (ICMP, ICMPV6):
                 found = read_unreachable(memory, at, stop, size, protocol)
                 if found[0] >= 0:
                     n_notices += tell_notice(
@@ -107,10 +175,8 @@ def dissect(
                         found,
                     )
             continue
-        if piece != WHOLE:
-            note(faults, Fault.FRAGMENT_INCOMPLETE, frame)
-        if piece == LATER:
-            note_sender(hosts, book.host_slots, counts, faults, high, low, frame, time)
+        if protocol == UDP and not first_only and no_more(under_way, False, ident, low, to_low):
+            row -= 1
             continue
         if protocol == TCP:
             look, sport, dport, seq, ack, flags, head = read_tcp(memory, at, stop, size)
@@ -155,6 +221,12 @@ def dissect(
             if int(sent[source]) == 0:
                 hosts.first_frame[source] = frame
                 hosts.first_time[source] = time
+        if size > 0 or ident > 0 or (flags > 0 and flags & (SYN | FIN | RST)):
+            what = (seq << 31) | (ack & 0x7FFFFFFF) if flags >= 0 else read_xid(memory, at + head, stop)
+            which = ((flags & 0xFF) << 50) | (ident << 16) | read_checksum(memory, at, stop, flags)
+            if is_copy(book.recent, (flow << 21) | (side << 20) | (size & 0xFFFFF), what, which, time):
+                note(faults, Fault.FRAME_DUPLICATED, frame)
+                continue
         sent[source] += 1
         last_frame[source] = frame
         last_time[source] = time
@@ -172,7 +244,7 @@ def dissect(
             n_controls += 1
         at = min(at + head, stop)
         kept = min(size, stop - at)
-        if kept < size and piece == WHOLE:
+        if kept < size and not first_only:
             note(faults, Fault.FRAME_TRUNCATED, frame)
         segments.frame[n] = frame
         segments.time[n] = time

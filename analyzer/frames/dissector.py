@@ -9,6 +9,9 @@ were silent longest. That happens at the start of a feed only, never while segme
 them are on their way: `forgotten` tells which, and whoever keeps state by flow must drop it
 before using the segments of that feed.
 
+A packet put together from fragments stays in memory while the feed that told it and the one after it
+are looked at; then its room is used again.
+
 Never: looks at a packet.
 """
 
@@ -20,8 +23,10 @@ from typing import Any
 import numpy as np
 
 from analyzer.faults import Fault, Faults, note
+from analyzer.frames.copies import new_recent
 from analyzer.frames.dissect import FIN_SEEN, FLOWS_FULL, HOSTS_FULL, RST_SEEN, dissect
 from analyzer.frames.flows import FLOWS, HOSTS, INDEXED, NEAR, SPARE, UNUSED, Book, FlowIndex, forget_near
+from analyzer.frames.fragments import DONE, FRAME, FREE, LATER_SEEN, OLDEST, READY, Fragments, leave_list
 from analyzer.index import new_slots, refill
 from analyzer.kernels import compiled as twin
 from analyzer.tables import Bytes, Controls, Flows, Hosts, Notices, Packets, Segments, grown, new_table
@@ -40,13 +45,20 @@ class Dissector:
     """
 
     def __init__(
-        self, compiled: bool, faults: Faults, max_hosts: int = 1 << 20, max_flows: int = 1 << 18
+        self,
+        compiled: bool,
+        faults: Faults,
+        fragments: Fragments,
+        max_hosts: int = 1 << 20,
+        max_flows: int = 1 << 18,
     ) -> None:
         self.forgotten: list[int] = []
         self._compiled = compiled
         self._faults = faults
         self._max_hosts = max_hosts
         self._max_flows = max_flows
+        self._fragments = fragments
+        self._told = fragments.done[:0]  # slots of the feed before
         hosts, flows = min(FIRST_ROOM, max_hosts), min(FIRST_ROOM, max_flows)
         self._book = Book(
             hosts=new_table(Hosts, hosts),
@@ -61,6 +73,7 @@ class Dissector:
             ),
             near=np.zeros(NEAR * 8, np.int64),
             counts=np.zeros(3, np.int64),
+            recent=new_recent(),
         )
 
     @property
@@ -109,13 +122,25 @@ class Dissector:
         # plain Python reads bytes from a memoryview twice as fast as from an array
         view: Any = memory if self._compiled else memory.data
         filled = np.zeros(3, np.int64)
+        self._free_slots()
         if self._flows_in_use() >= self._max_flows:
             self._forget_flows(int(packets.frame[first_row]) if first_row < rows else 0)
         row = first_row
         while True:
             final = len(self.hosts.high) >= self._max_hosts
             row, why = run(
-                view, packets, row, rows, self._book, segments, controls, notices, filled, final, self._faults
+                view,
+                packets,
+                row,
+                rows,
+                self._book,
+                segments,
+                controls,
+                notices,
+                filled,
+                final,
+                self._fragments,
+                self._faults,
             )
             if why == HOSTS_FULL:
                 self._grow_hosts()
@@ -123,6 +148,27 @@ class Dissector:
                 self._grow_flows()
             else:
                 return int(row), int(filled[0]), int(filled[1]), int(filled[2])
+
+    def finish(self) -> bool:
+        """No more packets come. Whether one more feed, of none, has to tell what waited."""
+        slots, state = self._fragments.slots, self._fragments.state
+        if int(state[READY]) >= 0:
+            return True
+        while (slot := int(state[OLDEST])) >= 0:
+            self._call(leave_list, self._fragments, slot)
+            if not state[LATER_SEEN]:
+                state[READY] = slot
+                return True
+            note(self._faults, Fault.FRAGMENT_INCOMPLETE, int(slots[slot, FRAME]))
+        return False
+
+    def _free_slots(self) -> None:
+        """Slots of the feed before the last are used again."""
+        state, free = self._fragments.state, int(self._fragments.state[FREE])
+        self._fragments.free[free : free + len(self._told)] = self._told
+        state[FREE] += len(self._told)
+        self._told = self._fragments.done[: int(state[DONE])].copy()
+        state[DONE] = 0
 
     def _flows_in_use(self) -> int:
         return int(self._book.counts[FLOWS]) - int(self._book.counts[SPARE])

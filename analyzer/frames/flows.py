@@ -49,6 +49,7 @@ class Book(NamedTuple):
     flow_index: FlowIndex
     near: I64
     counts: I64
+    recent: I64  # packets that went by a moment ago
 
 
 @kernel

@@ -6,7 +6,7 @@ Out: ports, numbers, and where and how long the payload is.
 Theory. What a snaplen cut off is not wrong, only missing: as long as the fields that name
 the flow and its place in the stream are there, the segment is told with nothing kept.
 
-Never: looks at payload, checks a checksum (offloads leave them unset on the sender).
+Never: understands payload, checks a checksum (offloads leave them unset on the sender).
 """
 
 from __future__ import annotations
@@ -70,6 +70,21 @@ def read_udp(memory: Any, at: Any, stop: Any, size: Any, piece: Any) -> Any:
 
 
 @kernel
+def read_checksum(memory: Any, at: Any, stop: Any, flags: Any) -> Any:
+    """The checksum of a segment or, where `flags` is -1, of a datagram; 0 where it is cut off."""
+    at += 16 if flags >= 0 else 6
+    return be16(memory, at) if at + 2 <= stop else 0
+
+
+@kernel
+def read_xid(memory: Any, at: Any, stop: Any) -> Any:
+    """What tells one datagram of a client from the next: its first bytes, in 63 bits."""
+    if at + 8 > stop:
+        return 0
+    return (be32(memory, at) << 31) | (be32(memory, at + 4) & 0x7FFFFFFF)
+
+
+@kernel
 def read_unreachable(memory: Any, at: Any, stop: Any, size: Any, protocol: Any) -> Any:
     """(kind or -1, then of the quoted packet: protocol, target port or -1, target address)."""
     if size < 8 or at + 8 > stop:
@@ -83,10 +98,10 @@ def read_unreachable(memory: Any, at: Any, stop: Any, size: Any, protocol: Any) 
         code += KIND_V6
     else:
         return -1, 0, -1, 0, 0
-    look, quoted, start, _, piece, _, _, high, low = quote
+    look, quoted, start, _, piece, _, _, _, high, low = quote
     if look != FINE or quoted not in (TCP, UDP):
         return -1, 0, -1, 0, 0
     port = -1
-    if piece != LATER and start + 4 <= bottom:
+    if piece < LATER and start + 4 <= bottom:
         port = be16(memory, start + 2)
     return code, quoted, port, high, low

@@ -24,7 +24,7 @@ from analyzer.capture.source import STDIN, open_source
 from analyzer.engine import worth_compiling
 from analyzer.errors import AnalyzerError
 from analyzer.faults import MEANING, new_faults
-from analyzer.front import ARENA, Delivery, Front
+from analyzer.front import FLOOR, Delivery, Front
 from analyzer.protocols import find, procedure_label
 from analyzer.protocols.rpc import RPC_STATUS
 from analyzer.records.events import Control, Event, Repeat, Unreachable
@@ -88,7 +88,7 @@ def reread(paths: Sequence[str], wanted: Collection[int]) -> list[Frame]:
     frames = 0
     for path in paths:
         with open_source(path) as source:
-            reader = Reader(source, front.memory, ARENA, compiled, faults, frames + 1, front.floors)
+            reader = Reader(source, front.memory, FLOOR, compiled, faults, frames + 1, front.floors)
             while rows := reader.read_block(front.packets):
                 for frame in _packets(front.memory, front.packets, rows, numbers, path, frames):
                     found[frame.number] = frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -11,12 +12,15 @@ import numpy as np
 
 from analyzer.faults import Fault, new_faults
 from analyzer.frames.dissector import Dissector
+from analyzer.frames.fragments import ROOM, new_fragments
 from analyzer.tables import Controls, Notices, Packets, Segments, new_table
 
 A, B = "10.0.0.1", "10.0.0.2"
 A6, B6 = "fd77::21", "fd77::10"
 SYN, FIN, RST, ACK = 2, 1, 4, 16
-MEMORY_START = 1000
+MEMORY_START = ROOM + 1000
+APART = 2_000_000  # ns from frame to frame: no frame is a copy of another
+IDENTS = itertools.count()  # every IPv4 packet is another one
 
 
 def ethernet(body: bytes, kind: int = 0x0800, tags: Sequence[int] = ()) -> bytes:
@@ -32,9 +36,12 @@ def ip4(
     options: bytes = b"",
     total: int | None = None,
     fragment: int = 0,
+    ident: int = 0,
 ) -> bytes:
     total = 20 + len(options) + len(body) if total is None else total
-    head = struct.pack(">BBHHHBBH", 0x40 | (5 + len(options) // 4), 0, total, 1, fragment, 64, protocol, 0)
+    ident = ident or next(IDENTS) % 65535 + 1
+    version = 0x40 | (5 + len(options) // 4)
+    head = struct.pack(">BBHHHBBH", version, 0, total, ident, fragment, 64, protocol, 0)
     return head + ip_address(source).packed + ip_address(target).packed + options + body
 
 
@@ -44,6 +51,37 @@ def ip6(
     size = len(body) if size is None else size
     head = struct.pack(">IHBB", 6 << 28, size, protocol, 64)
     return head + ip_address(source).packed + ip_address(target).packed + body
+
+
+def fragments4(
+    body: bytes, *cuts: int, protocol: int = 17, ident: int = 0, source: str = A, target: str = B
+) -> list[bytes]:
+    """The IPv4 fragments of an IP payload, cut at these offsets."""
+    ident = ident or next(IDENTS) % 65535 + 1
+    ends = [*cuts, len(body)]
+    return [
+        ip4(
+            body[at:end],
+            protocol,
+            source,
+            target,
+            fragment=at // 8 | (0x2000 if end < len(body) else 0),
+            ident=ident,
+        )
+        for at, end in zip([0, *cuts], ends, strict=True)
+    ]
+
+
+def fragments6(
+    body: bytes, *cuts: int, protocol: int = 17, ident: int = 0, source: str = A6, target: str = B6
+) -> list[bytes]:
+    """The IPv6 fragments of the same."""
+    ident = ident or next(IDENTS)
+    out = []
+    for at, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
+        head = struct.pack(">BBHI", protocol, 0, at | (end < len(body)), ident)
+        out.append(ip6(head + body[at:end], 44, source, target))
+    return out
 
 
 def udp(body: bytes, sport: int = 700, dport: int = 111, length: int | None = None) -> bytes:
@@ -84,7 +122,9 @@ class Lab:
 
     def __init__(self, compiled: bool = False, outputs: int = 64, **limits: int) -> None:
         self.faults = new_faults()
-        self.dissector = Dissector(compiled, self.faults, **limits)
+        sizes = {name: limits.pop(name) for name in ("waiting", "done") if name in limits}
+        self.dissector = Dissector(compiled, self.faults, new_fragments(0, **sizes), **limits)
+        self.memory = np.zeros(MEMORY_START + (1 << 20), np.uint8)
         self.segments = new_table(Segments, outputs)
         self.controls = new_table(Controls, outputs)
         self.notices = new_table(Notices, outputs)
@@ -96,7 +136,7 @@ class Lab:
 
     def feed(self, *frames: bytes, link: int = 1, wire: int | None = None, time: int = 0) -> list[Seen]:
         """Dissect frames captured in full, or cut from `wire` bytes; what came of them."""
-        memory = np.zeros(MEMORY_START + sum(map(len, frames)), np.uint8)
+        memory = self.memory
         packets = new_table(Packets, max(1, len(frames)))
         at = MEMORY_START
         for row, data in enumerate(frames):
@@ -105,7 +145,7 @@ class Lab:
             packets.start[row], packets.stop[row] = at, at + len(data)
             packets.wire[row] = len(data) if wire is None else wire
             packets.link[row], packets.frame[row] = link, self.frame
-            packets.time[row] = time or self.frame * 1000
+            packets.time[row] = time or self.frame * APART
             at += len(data)
         return self.run(memory, packets, len(frames))
 
@@ -117,9 +157,19 @@ class Lab:
             row, n, n_controls, n_notices = self.dissector.feed(
                 memory, packets, row, rows, self.segments, self.controls, self.notices
             )
-            assert row > last, "every feed gets on"
+            assert row > last or n, "every feed gets on"
             self.feeds += 1
             self._collect(memory, n, n_controls, n_notices)
+        return self.seen[before:]
+
+    def finish(self) -> list[Seen]:
+        """No more packets come; what that brought to light."""
+        before = len(self.seen)
+        while self.dissector.finish():
+            told = self.dissector.feed(
+                self.memory, new_table(Packets, 1), 0, 0, self.segments, self.controls, self.notices
+            )
+            self._collect(self.memory, *told[1:])
         return self.seen[before:]
 
     def _collect(self, memory: Any, n: int, n_controls: int, n_notices: int) -> None:

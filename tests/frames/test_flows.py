@@ -6,7 +6,7 @@ import pytest
 
 from analyzer.frames.flows import NEAR, near_entry
 from analyzer.kernels import compiled as twin
-from tests.frames.packets import A6, ACK, B6, FIN, RST, SYN, A, B, Lab, ethernet, ip4, ip6, tcp, udp
+from tests.frames.packets import A6, ACK, APART, B6, FIN, RST, SYN, A, B, Lab, ethernet, ip4, ip6, tcp, udp
 
 BOTH = pytest.mark.parametrize("compiled", [False, True])
 
@@ -28,7 +28,7 @@ def test_both_directions_are_one_flow_and_its_first_sender_is_side_0(compiled: b
     assert [(row.flow, row.side) for row in seen] == [(0, 0), (0, 1), (0, 0), (1, 0), (1, 1)]
     flows = lab.dissector.flows
     assert (flows.first_frame[0], flows.last_frame[0]) == (1, 3)
-    assert (flows.first_time[0], flows.last_time[0]) == (1000, 3000)
+    assert (flows.first_time[0], flows.last_time[0]) == (APART, 3 * APART)
 
 
 @BOTH
@@ -125,7 +125,7 @@ def test_hosts_are_counted_by_what_they_send(compiled: bool) -> None:
         (1, 4),
         (2, 3),
     ]
-    assert hosts.last_time[:2].tolist() == [4000, 3000]
+    assert hosts.last_time[:2].tolist() == [4 * APART, 3 * APART]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-from typing import Any
-
 import pytest
 
 from tests.frames.packets import A, B, Lab, ethernet, ip4, ip6, tcp, udp
@@ -105,30 +102,6 @@ def test_more_than_the_wire_carried(compiled: bool) -> None:
     (seen,) = lab.feed(ethernet(ip4(tcp(DATA), 6, total=100)))
     assert (seen.data, seen.size) == (DATA, 60)
     assert lab.met == {"FRAME_MALFORMED": 1, "FRAME_TRUNCATED": 1}
-
-
-def fragments6(body: bytes, cut: int) -> list[bytes]:
-    def piece(at: int, more: int, part: bytes) -> bytes:
-        return ethernet(ip6(struct.pack(">BBHI", 17, 0, at | more, 7) + part, 44), 0x86DD)
-
-    return [piece(0, 1, body[:cut]), piece(cut, 0, body[cut:])]
-
-
-def fragments4(body: bytes, cut: int) -> list[bytes]:
-    return [
-        ethernet(ip4(body[:cut], fragment=0x2000)),
-        ethernet(ip4(body[cut:], fragment=cut // 8)),
-    ]
-
-
-@BOTH
-@pytest.mark.parametrize("split", [fragments4, fragments6])
-def test_the_first_fragment_is_kept_and_all_are_counted(split: Any, compiled: bool) -> None:
-    lab = Lab(compiled)
-    (seen,) = lab.feed(*[piece + b"FCS!" for piece in split(udp(DATA * 20), 64)])
-    assert (seen.frame, seen.data, seen.size) == (1, (DATA * 20)[:56], 160)
-    assert lab.met == {"FRAGMENT_INCOMPLETE": 2}
-    assert lab.dissector.hosts.packets[0] == 2
 
 
 @BOTH
