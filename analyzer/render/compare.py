@@ -23,7 +23,7 @@ from analyzer.capture.reader import Reader
 from analyzer.capture.source import open_source
 from analyzer.engine import worth_compiling
 from analyzer.faults import MEANING, new_faults
-from analyzer.front import ARENA, Delivery, Front
+from analyzer.front import FLOOR, Delivery, Front
 from analyzer.messages.row import matrix_of
 from analyzer.protocols import REGISTRY, find, procedure_label
 from analyzer.protocols.rpc import AUTH_ERROR, AUTH_SYS, AUTH_SYS_BODY, GSS_BODY, RPC_MISMATCH, RPCSEC_GSS
@@ -227,7 +227,7 @@ def ours(path: str, first: int | None = None) -> Iterator[Told]:
     compiled, faults = worth_compiling([path]), new_faults()
     front = Front(compiled, faults)
     with open_source(path) as source:
-        reader = Reader(source, front.memory, ARENA, compiled, faults, 1, front.floors)
+        reader = Reader(source, front.memory, FLOOR, compiled, faults, 1, front.floors)
         while rows := reader.read_block(front.packets):
             for delivery in front.block(rows):
                 yield from _told(front.memory, delivery, first)
