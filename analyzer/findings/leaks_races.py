@@ -231,8 +231,7 @@ def _crossed(s: Sessions, refusals: Refusals, offer: Offer) -> Case | None:
     since = min(cancel.order, granted.order)
     if any(serial > since for serial, *_ in wait.file.unlocks.get(wait.owner, ())):
         return None
-    held = wait.file.held.get(wait.owner)
-    if held is not None and any(lock.request.order > since for _, _, lock in held):
+    if any(lock.request.order > since for _, _, lock in wait.file.held.of(wait.owner)):
         return None  # it asked again, and has it
     after = max(cancel.call.time, granted.call.time) + s.settings[GIVE_BACK]
     extent = (wait.start, wait.end)

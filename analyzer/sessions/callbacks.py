@@ -93,7 +93,7 @@ class Callbacks:
             place = Place(operation.call.frame, operation.call.time)
             lock = self.ledger.new_lock(wait.request, wait.file, wait.owner, "callback", place)
             wait.lock = operation.lock = lock
-            in_way = wait.file.conflicts(wait.owner, wait.start, wait.end, wait.exclusive, "held")
+            in_way = wait.file.held.conflicts(wait.owner, wait.start, wait.end, wait.exclusive)
             if not offer.differs and not in_way:
                 self.ledger.place(lock, operation.order, place, believes=False)
         offer.lock = wait.lock

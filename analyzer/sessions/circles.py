@@ -39,7 +39,7 @@ def circle_of(ledger: Ledger, wait: Wait, place: Place) -> Circle | None:
     seen: set[Owner] = set()
 
     def onward(at: Wait, path: list[tuple[Wait, Lock]]) -> list[tuple[Wait, Lock]] | None:
-        in_way = at.file.conflicts(at.owner, at.start, at.end, at.exclusive, "held")
+        in_way = at.file.held.conflicts(at.owner, at.start, at.end, at.exclusive)
         for lock in in_way[:LONGEST]:
             step = [*path, (at, lock)]
             if lock.owner is wait.owner:

@@ -30,7 +30,6 @@ from analyzer.sessions.handles import Handles
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import End, File, Lock, Offer, Overlap, Owner, Place, Wait
 from analyzer.sessions.operations import Answer, Operation
-from analyzer.sessions.ranges import Ranges
 from analyzer.sessions.servers import Servers
 
 UNLOCKERS_KEPT = 1024  # owners per file whose last UNLOCKs are known; Linux makes owners all the time
@@ -110,24 +109,16 @@ class Ledger:
         file, owner, call = operation.file, operation.owner, operation.call
         assert file is not None and owner is not None
         end = End("unlock", call.frame, call.time)
-        held = file.held.get(owner)
-        if held is not None:
-            operation.removed = held.remove(operation.start, operation.end)
-            for _, _, lock in operation.removed:
-                lock.unlock = operation
-                if not held.holds(lock):
-                    lock.server_end = end
-            if not held:
-                del file.held[owner]
-        believed = file.believed.get(owner)
-        if believed is not None:
-            for _, _, lock in believed.remove(operation.start, operation.end):
-                if lock.lost is not None:
-                    self._proof(lock, "UNLOCK", call.frame, call.time)
-                if not believed.holds(lock):
-                    lock.client_end = end
-            if not believed:
-                del file.believed[owner]
+        operation.removed = file.held.remove(owner, operation.start, operation.end)
+        for _, _, lock in operation.removed:
+            lock.unlock = operation
+            if lock not in file.held:
+                lock.server_end = end
+        for _, _, lock in file.believed.remove(owner, operation.start, operation.end):
+            if lock.lost is not None:
+                self._proof(lock, "UNLOCK", call.frame, call.time)
+            if lock not in file.believed:
+                lock.client_end = end
         past = file.unlocks.get(owner)
         if past is None:
             past = file.unlocks[owner] = []
@@ -155,8 +146,8 @@ class Ledger:
     def _freed(self, file: File, operation: Operation | None, place: Place) -> None:
         """Something was released: which waits have nothing in their way any more?"""
         for wait in file.waits:
-            if wait.free_since is None and not file.conflicts(
-                wait.owner, wait.start, wait.end, wait.exclusive, "held"
+            if wait.free_since is None and not file.held.conflicts(
+                wait.owner, wait.start, wait.end, wait.exclusive
             ):
                 wait.free_since = place
                 wait.freed_by = operation
@@ -203,9 +194,8 @@ class Ledger:
         assert file is not None and owner is not None
         place = Place(answer.frame, answer.time)
         order = answer.call.serial
-        held = file.held.get(owner)
         old = operation.lock
-        if old is not None and (order == operation.order or (held is not None and held.holds(old))):
+        if old is not None and (order == operation.order or old in file.held):
             return
         wait = self._open_wait(operation)
         how = "poll" if wait is not None and operation is not wait.request else "reply"
@@ -227,10 +217,9 @@ class Ledger:
     def _reclaimed(self, operation: Operation, file: File, owner: Owner) -> Lock | None:
         """A reclaim of what the client believed in goes on with the same lock."""
         lock = operation.lock
-        believed = file.believed.get(owner)
-        if believed is None or lock is None:
+        if lock is None:
             return None
-        for low, high, before in believed.pieces:
+        for low, high, before in file.believed.of(owner):
             if low == operation.start and high == operation.end and before.exclusive == operation.exclusive:
                 before.server_end = None
                 before.reclaimed.append(operation)
@@ -268,9 +257,13 @@ class Ledger:
             return
         for start, end_ in pieces:
             self._overrule(lock, start, end_, place)
-            _assign(file.held, owner, start, end_, lock, "server_end", place)
+            for _, _, old in file.held.assign(start, end_, lock):
+                if old is not lock and old not in file.held:
+                    old.server_end = End("replaced", place.frame, place.time)
             if believes:
-                _assign(file.believed, owner, start, end_, lock, "client_end", place)
+                for _, _, old in file.believed.assign(start, end_, lock):
+                    if old is not lock and old not in file.believed:
+                        old.client_end = End("replaced", place.frame, place.time)
         for wait in file.waits:
             overlaps = wait.start <= lock.end and wait.end >= lock.start
             if wait.owner is not owner and overlaps and (wait.exclusive or lock.exclusive):
@@ -301,14 +294,15 @@ class Ledger:
     def _overrule(self, lock: Lock, start: int, end: int, place: Place) -> None:
         """A grant proves that the server holds nothing that conflicts with it."""
         file, owner = lock.file, lock.owner
-        for loser in file.conflicts(owner, start, end, lock.exclusive, "believed"):
+        for loser in file.believed.conflicts(owner, start, end, lock.exclusive):
             if loser.lost is None:
                 loser.lost = Overlap(loser, lock, place)
                 self.overlaps.append(loser.lost)
             else:
                 loser.lost.count += 1
-        for gone in file.conflicts(owner, start, end, lock.exclusive, "held"):
-            _drop(file.held, gone, "server_end", End("overruled", place.frame, place.time))
+        for gone in file.held.conflicts(owner, start, end, lock.exclusive):
+            file.held.drop(gone)
+            gone.server_end = End("overruled", place.frame, place.time)
 
     def _blocked(self, operation: Operation, answer: Answer, wait: Wait | None) -> None:
         file, owner = operation.file, operation.owner
@@ -377,7 +371,7 @@ class Ledger:
         """DENIED or BLOCKED: by which lock?"""
         file, owner = operation.file, operation.owner
         assert file is not None and owner is not None
-        in_way = file.conflicts(owner, operation.start, operation.end, operation.exclusive, "held")
+        in_way = file.held.conflicts(owner, operation.start, operation.end, operation.exclusive)
         for unlock in file.pending:
             if unlock.order != operation.order and unlock.owner is not owner:
                 for low, high, lock in unlock.removed:
@@ -407,14 +401,12 @@ class Ledger:
             return
         file.pending.pop(operation, None)
         for start, end, lock in operation.removed:
-            if file.conflicts(owner, start, end, lock.exclusive, "held"):
-                continue
-            ranges = file.held.setdefault(owner, Ranges())
-            if not ranges.overlapping(start, end):
-                ranges.assign(start, end, lock)
+            if not any(
+                other.owner is owner or lock.exclusive or other.exclusive
+                for other in file.held.overlapping(start, end)
+            ):
+                file.held.assign(start, end, lock)
                 lock.server_end = None
-        if not file.held.get(owner, True):
-            del file.held[owner]
 
     def _test_answered(self, operation: Operation, answer: Answer) -> None:
         file, owner = operation.file, operation.owner
@@ -423,9 +415,10 @@ class Ledger:
             self._denied(operation, answer)
         elif answer.status == op.GRANTED:
             end = End("tested-free", answer.frame, answer.time)
-            for lock in file.conflicts(owner, operation.start, operation.end, operation.exclusive, "held"):
+            for lock in file.held.conflicts(owner, operation.start, operation.end, operation.exclusive):
                 if lock.granted.time < operation.call.time:
-                    _drop(file.held, lock, "server_end", end)
+                    file.held.drop(lock)
+                    lock.server_end = end
             for wait in file.waits:
                 if wait.owner is not owner and wait.free_since is not None and wait.tested is None:
                     wait.tested = operation
@@ -441,14 +434,15 @@ class Ledger:
         """
         freed: list[Lock] = []
         for file in self._files_of(server):
-            for owner in [o for o in file.held if o.client == client]:
-                for lock in {id(piece[2]): piece[2] for piece in file.held[owner]}.values():
-                    if only is not None and (lock.request.call.transport, lock.request.call.version) != only:
-                        continue
-                    _drop(file.held, lock, "server_end", end)
-                    freed.append(lock)
-                    if client_too:
-                        _drop(file.believed, lock, "client_end", end)
+            for lock in [lock for lock in file.held if lock.client == client]:
+                if only is not None and (lock.request.call.transport, lock.request.call.version) != only:
+                    continue
+                file.held.drop(lock)
+                lock.server_end = end
+                freed.append(lock)
+                if client_too and lock in file.believed:
+                    file.believed.drop(lock)
+                    lock.client_end = end
             if client_too:
                 for wait in [w for w in file.waits if w.client == client]:
                     self.end_wait(wait, End("reboot", end.frame, end.time))
@@ -459,10 +453,10 @@ class Ledger:
         """The server forgot every lock (it restarted); return what it held."""
         lost: list[Lock] = []
         for file in self._files_of(server):
-            for owner in list(file.held):
-                for lock in {id(piece[2]): piece[2] for piece in file.held[owner]}.values():
-                    _drop(file.held, lock, "server_end", end)
-                    lost.append(lock)
+            for lock in list(file.held):
+                file.held.drop(lock)
+                lock.server_end = end
+                lost.append(lock)
             for wait in list(file.waits):
                 self.end_wait(wait, End("server-restart", end.frame, end.time))
         return lost
@@ -481,11 +475,9 @@ class Ledger:
         if file is None:
             return
         last = io.offset + max(io.count, 1) - 1
-        for owner, ranges in file.believed.items():
-            if owner.client == io.client:
-                for low, high, lock in ranges.pieces:
-                    if lock.lost is not None and low <= last and high >= io.offset:
-                        self._proof(lock, io.kind, io.frame, io.time)
+        for lock in file.believed.overlapping(io.offset, last):
+            if lock.client == io.client and lock.lost is not None:
+                self._proof(lock, io.kind, io.frame, io.time)
 
     def finish(self, end: Place) -> None:
         """End of the capture: an UNLOCK that was never answered may never have been executed."""
@@ -499,27 +491,6 @@ class Ledger:
         """Nobody says that an UNLOCK was executed."""
         self._restore(operation)
         self.unlocks.append(operation)
-
-
-def _assign(
-    ledger: dict[Owner, Ranges[Lock]], owner: Owner, start: int, end: int, lock: Lock, side: str, place: Place
-) -> None:
-    ranges = ledger.get(owner)
-    if ranges is None:
-        ranges = ledger[owner] = Ranges()
-    for _, _, old in ranges.assign(start, end, lock):
-        if old is not lock and not ranges.holds(old):
-            setattr(old, side, End("replaced", place.frame, place.time))
-
-
-def _drop(ledger: dict[Owner, Ranges[Lock]], lock: Lock, side: str, end: End) -> None:
-    ranges = ledger.get(lock.owner)
-    if ranges is None:
-        return
-    ranges.pieces = [piece for piece in ranges.pieces if piece[2] is not lock]
-    setattr(lock, side, end)
-    if not ranges.pieces:
-        del ledger[lock.owner]
 
 
 def _nothing(wait: Wait) -> None:

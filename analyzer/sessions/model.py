@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from analyzer.sessions.operations import Answer, Operation
-from analyzer.sessions.ranges import Ranges
+from analyzer.sessions.ranges import Page
 from analyzer.sessions.servers import LINUX, Model
 
 
@@ -161,25 +161,13 @@ class File:
     server: int
     fh: int
     model: Model = LINUX
-    held: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # S
-    believed: dict[Owner, Ranges[Lock]] = field(default_factory=dict)  # C
+    held: Page[Lock] = field(default_factory=Page)  # S
+    believed: Page[Lock] = field(default_factory=Page)  # C
     waits: list[Wait] = field(default_factory=list)  # open ones
     unlocks: dict[Owner, list[tuple[int, int, int, Operation]]] = field(default_factory=dict)
     pending: dict[Operation, None] = field(default_factory=dict)  # UNLOCKs without an answer yet, in order
     unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
 
-    def conflicts(self, owner: Owner, start: int, end: int, exclusive: bool, side: str) -> list[Lock]:
-        """Locks of other owners in ledger `side` ("held" or "believed") that stand in the way."""
-        found: list[Lock] = []
-        ledger = self.held if side == "held" else self.believed
-        for other, ranges in ledger.items():
-            if other is not owner:
-                for low, high, lock in ranges.pieces:
-                    if low <= end and high >= start and (exclusive or lock.exclusive) and lock not in found:
-                        found.append(lock)
-        return found
-
     def pieces(self, lock: Lock) -> list[tuple[int, int]]:
         """What is left of `lock` on the server."""
-        ranges = self.held.get(lock.owner)
-        return [(low, high) for low, high, held in ranges if held is lock] if ranges else []
+        return [(low, high) for low, high, held in self.held.of(lock.owner) if held is lock]

@@ -1,23 +1,42 @@
-"""Byte ranges of one lock owner: POSIX arithmetic on closed intervals.
+"""Byte ranges of a file, with the arithmetic of POSIX advisory locks.
 
-In: ranges granted and released. Out: the pieces that stand.
+In: inclusive ranges [start, end] that owners lock, and give back. Out: who has what, whole, split or cut.
 
-Theory. A lock covers `start`..`end`, both inclusive; `EOF` as end is "to the end of the file,
-wherever that will be" (l_len 0). Within one owner a new lock replaces what it overlaps, an unlock
-removes what it covers and splits what it cuts (POSIX fcntl; domain rule for flock: 0..EOF). Pieces
-never overlap, so a sorted list is enough; owners with more than a few pieces are rare.
+Theory. An owner never holds a byte twice: a new lock replaces what it covers of its own earlier ones, an
+unlock may cut a lock in two (POSIX fcntl). The end of the file is 2^64 - 1, so ranges are plain integers.
 
-Never: knows owners, files or time.
+A file may carry one lock or, under a database, ten thousand. Therefore the pieces of an owner are sorted,
+and nobody looks through all of them; and to find who stands in the way of a range without asking every
+owner, all pieces stand on shelves as well: one shelf for each mode and each power of two that their length
+stays below. On a shelf, sorted by start, what reaches into a range begins less than that power before it.
+
+Never: knows what the pieces mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Generic, TypeVar
-
-V = TypeVar("V")
+from bisect import bisect_left, insort
+from collections.abc import Collection, Hashable, Iterator
+from operator import attrgetter
+from typing import Generic, Protocol, TypeVar
 
 EOF = 2**64 - 1
+
+
+class Held(Protocol):
+    """What a page carries: a grant, with a number that no other has."""
+
+    number: int
+    start: int
+    end: int
+    exclusive: bool
+
+    @property
+    def owner(self) -> Hashable:
+        """Whose it is."""
+
+
+V = TypeVar("V", bound=Held)
 
 
 def extent(offset: int, length: int) -> tuple[int, int]:
@@ -30,54 +49,129 @@ def extent(offset: int, length: int) -> tuple[int, int]:
     return offset, min(offset + length - 1, EOF)
 
 
-class Ranges(Generic[V]):
-    """Disjoint pieces (start, end, value), sorted by start."""
+class Page(Generic[V]):
+    """One page of a ledger: what is held of one file. A piece is (start, end, number, lock)."""
 
-    __slots__ = ("pieces",)
+    __slots__ = ("_count", "_owners", "_shelves")
 
     def __init__(self) -> None:
-        self.pieces: list[tuple[int, int, V]] = []
+        self._owners: dict[Hashable, list[tuple[int, int, int, V]]] = {}
+        self._shelves: dict[tuple[bool, int], list[tuple[int, int, int, V]]] = {}
+        self._count: dict[V, int] = {}  # pieces of each lock
 
     def __bool__(self) -> bool:
-        return bool(self.pieces)
+        return bool(self._owners)
 
-    def __iter__(self) -> Iterator[tuple[int, int, V]]:
-        return iter(self.pieces)
+    def __contains__(self, lock: object) -> bool:
+        """Whether anything is left of a lock."""
+        return lock in self._count
 
-    def remove(self, start: int, end: int) -> list[tuple[int, int, V]]:
-        """Take start..end out; return the pieces that were there, cut to it."""
-        if not self.pieces:
+    def __iter__(self) -> Iterator[V]:
+        """The locks."""
+        return iter(list(self._count))
+
+    @property
+    def owners(self) -> Collection[Hashable]:
+        """Those who hold something."""
+        return self._owners.keys()
+
+    def of(self, owner: Hashable) -> list[tuple[int, int, V]]:
+        """The pieces of an owner, in order."""
+        return [(start, end, lock) for start, end, _, lock in self._owners.get(owner, ())]
+
+    def remove(self, owner: Hashable, start: int, end: int) -> list[tuple[int, int, V]]:
+        """Take start..end from an owner; return the pieces that were there, cut to it."""
+        mine = self._owners.get(owner)
+        if mine is None:
             return []
-        kept: list[tuple[int, int, V]] = []
-        gone: list[tuple[int, int, V]] = []
-        for low, high, value in self.pieces:
-            if high < start or low > end:
-                kept.append((low, high, value))
-                continue
-            gone.append((max(low, start), min(high, end), value))
+        at = bisect_left(mine, (start,))
+        if at and mine[at - 1][1] >= start:
+            at -= 1
+        until = at
+        while until < len(mine) and mine[until][0] <= end:
+            until += 1
+        if at == until:
+            return []
+        gone = mine[at:until]
+        left: list[tuple[int, int, int, V]] = []
+        for piece in gone:
+            low, high, number, lock = piece
+            self._unshelve(piece)
             if low < start:
-                kept.append((low, start - 1, value))
+                left.append((low, start - 1, number, lock))
             if high > end:
-                kept.append((end + 1, high, value))
-        self.pieces = kept
+                left.append((end + 1, high, number, lock))
+        mine[at:until] = left
+        for piece in left:
+            self._shelve(piece)
+        if not mine:
+            del self._owners[owner]
+        return [(max(low, start), min(high, end), lock) for low, high, _, lock in gone]
+
+    def assign(self, start: int, end: int, lock: V) -> list[tuple[int, int, V]]:
+        """Put `lock` on start..end; return the pieces of its owner that it replaced, cut to it."""
+        gone = self.remove(lock.owner, start, end)
+        piece = (start, end, lock.number, lock)
+        mine = self._owners.get(lock.owner)
+        if mine is None:
+            self._owners[lock.owner] = [piece]
+        else:
+            insort(mine, piece)
+        self._shelve(piece)
         return gone
 
-    def assign(self, start: int, end: int, value: V) -> list[tuple[int, int, V]]:
-        """Put `value` on start..end; return the pieces it replaced, cut to it."""
-        gone = self.remove(start, end)
-        self.pieces.append((start, end, value))
-        if len(self.pieces) > 1:
-            self.pieces.sort(key=_start)
-        return gone
+    def drop(self, lock: V) -> None:
+        """Take all that is left of a lock."""
+        mine = self._owners.get(lock.owner, [])
+        at = bisect_left(mine, (lock.start,))
+        while at < len(mine) and mine[at][0] <= lock.end:
+            if mine[at][3] is lock:
+                self._unshelve(mine.pop(at))
+            else:
+                at += 1
+        if not mine:
+            self._owners.pop(lock.owner, None)
 
-    def overlapping(self, start: int, end: int) -> list[tuple[int, int, V]]:
-        """The pieces that share a byte with start..end, uncut."""
-        return [piece for piece in self.pieces if piece[0] <= end and piece[1] >= start]
+    def conflicts(self, owner: Hashable, start: int, end: int, exclusive: bool) -> list[V]:
+        """The locks of others that stand in the way of start..end, in order of their numbers."""
+        found: dict[V, None] = {}
+        for (is_exclusive, length), shelf in self._shelves.items():
+            if exclusive or is_exclusive:
+                for at in range(bisect_left(shelf, (start - (1 << length) + 1,)), len(shelf)):
+                    low, high, _, lock = shelf[at]
+                    if low > end:
+                        break
+                    if high >= start and lock.owner is not owner:
+                        found[lock] = None
+        return sorted(found, key=_number) if len(found) > 1 else list(found)
 
-    def holds(self, value: V) -> bool:
-        """Whether any piece carries `value`."""
-        return any(piece[2] is value for piece in self.pieces)
+    def overlapping(self, start: int, end: int) -> list[V]:
+        """All locks that share a byte with start..end."""
+        return self.conflicts(None, start, end, True)
+
+    def _shelve(self, piece: tuple[int, int, int, V]) -> None:
+        start, end, _, lock = piece
+        key = (lock.exclusive, (end - start).bit_length())
+        shelf = self._shelves.get(key)
+        if shelf is None:
+            self._shelves[key] = [piece]
+        else:
+            insort(shelf, piece)
+        self._count[lock] = self._count.get(lock, 0) + 1
+
+    def _unshelve(self, piece: tuple[int, int, int, V]) -> None:
+        start, end, number, lock = piece
+        key = (lock.exclusive, (end - start).bit_length())
+        shelf = self._shelves[key]
+        if len(shelf) == 1:
+            del self._shelves[key]
+        else:
+            del shelf[bisect_left(shelf, (start, end, number))]
+        count = self._count[lock]
+        if count == 1:
+            del self._count[lock]
+        else:
+            self._count[lock] = count - 1
 
 
-def _start(piece: tuple[int, int, object]) -> int:
-    return piece[0]
+_number = attrgetter("number")

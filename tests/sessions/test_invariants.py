@@ -99,7 +99,7 @@ def test_any_script(terrain: str, script: list[tuple[Any, ...]]) -> None:
 def _conflict_free(view: View) -> None:
     """No server holds conflicting locks of two owners, and nobody holds a byte twice."""
     for file in view.s.ledger.files.values():
-        pieces = [(owner, *piece) for owner, ranges in file.held.items() for piece in ranges]
+        pieces = [(owner, *piece) for owner in file.held.owners for piece in file.held.of(owner)]
         for at, (owner, low, high, lock) in enumerate(pieces):
             for other, low2, high2, lock2 in pieces[at + 1 :]:
                 if low <= high2 and low2 <= high:

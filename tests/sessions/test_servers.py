@@ -20,7 +20,7 @@ def sessions(lab: Lab, model: str) -> Sessions:
 
 def owners(lab: Lab, model: str) -> int:
     """How many owners hold something at the end."""
-    return sum(len(file.held) for file in sessions(lab, model).ledger.files.values())
+    return sum(len(file.held.owners) for file in sessions(lab, model).ledger.files.values())
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ class View:
         return sorted(
             (self.name(owner.client), owner.svid, low, END if high == EOF else high, _mode(lock))
             for file in self.s.ledger.files.values()
-            for owner, ranges in getattr(file, side).items()
-            for low, high, lock in ranges
+            for owner in getattr(file, side).owners
+            for low, high, lock in getattr(file, side).of(owner)
         )
 
     @property
