@@ -54,6 +54,7 @@ class Ledger:
         self.files: dict[int, File] = {}
         self.owners: dict[tuple[object, ...], Owner] = {}
         self.locks: list[Lock] = []
+        self.pairs: set[tuple[int, int]] = set()  # clients and servers of all of them
         self.waits: list[Wait] = []
         self.offers: list[Offer] = []
         self.overlaps: Kept[Overlap] = Kept()
@@ -95,7 +96,10 @@ class Ledger:
         operation.file = self.file(operation.responder, operation.fh)
         operation.owner = self.owner(operation, operation.requester)
         if kind == "LOCK" and operation.block:
-            self.asked_of.setdefault(operation.requester, deque(maxlen=WAITS_KEPT)).append(operation)
+            asked = self.asked_of.get(operation.requester)
+            if asked is None:
+                asked = self.asked_of[operation.requester] = deque(maxlen=WAITS_KEPT)
+            asked.append(operation)
         elif kind == "UNLOCK":
             self._release(operation)
         elif kind == "CANCEL":
@@ -243,6 +247,7 @@ class Ledger:
             monitored=operation.kind != "NM_LOCK",
         )
         self.locks.append(lock)
+        self.pairs.add((owner.client, file.server))
         return lock
 
     def place(self, lock: Lock, order: int, place: Place, believes: bool) -> None:

@@ -230,7 +230,7 @@ class Sessions:
 
     def _weigh(self, notice: Notice) -> None:
         """Whose reboot is it, and who is told?"""
-        clients = {(lock.client, lock.server) for lock in self.ledger.locks}
+        clients = self.ledger.pairs
         sender, receiver = notice.sender, notice.receiver
         named = self.hosts.named(notice.name)
         if (receiver, sender) in clients:
