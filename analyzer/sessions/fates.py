@@ -52,6 +52,5 @@ class Fates:
         file = self.ledger.files.get(self.ledger.handles.canonical(handle))
         if file is not None:
             place = Place(event.frame, event.time)
-            for ranges in file.held.values():
-                for lock in {id(piece[2]): piece[2] for piece in ranges}.values():
-                    self.seen.append(Fate(lock, how, event.client, place, name))
+            for lock in file.held:
+                self.seen.append(Fate(lock, how, event.client, place, name))

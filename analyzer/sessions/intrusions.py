@@ -94,26 +94,27 @@ def _in_the_way(file: File, io: Io, page: int) -> list[Lock]:
     """Exclusive locks of others, in force on both sides, on bytes that were surely written."""
     first, last = io.offset, _last_byte(io)
     inner = (first, last) if io.kind == "SETATTR" else (first + page - 1, last - page + 1)
+
+    def hit(low: int, high: int) -> bool:
+        within = low <= first and last <= high
+        return within or (inner[0] <= inner[1] and low <= inner[1] and high >= inner[0])
+
     return [
         lock
-        for owner, ranges in file.held.items()
-        if owner.client != io.client
-        for low, high, lock in ranges
-        if lock.exclusive
+        for lock in file.held.overlapping(first, last)
+        if lock.client != io.client
+        and lock.exclusive
         and lock.believed is not None
         and lock.client_end is None
-        and (
-            (low <= first and last <= high) or (inner[0] <= inner[1] and low <= inner[1] and high >= inner[0])
-        )
+        and any(hit(*piece) for piece in file.pieces(lock))
     ]
 
 
 def _entitled(file: File, io: Io, write_back: int) -> bool:
     """Whether the writer has a lock on these bytes, or had one until a moment ago."""
     first, last = io.offset, _last_byte(io)
-    for owner, ranges in file.believed.items():
-        if owner.client == io.client and ranges.overlapping(first, last):
-            return True
+    if any(lock.client == io.client for lock in file.believed.overlapping(first, last)):
+        return True
     return any(
         owner.client == io.client and start <= last and end >= first
         for owner, unlocks in file.unlocks.items()
