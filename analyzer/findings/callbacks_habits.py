@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.leaks import is_double_grant, restart_between, two_owners
+from analyzer.findings.overlaps import is_double_grant, restart_between, two_owners
 from analyzer.findings.rule import CRITICAL, MEDIUM, Case, file_name, of_operation, of_wait, rule
 from analyzer.parameters import threshold, window
 from analyzer.sessions import operations as op

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analyzer.findings.overlaps import is_double_grant, restart_between, two_owners
 from analyzer.findings.rule import (
     CRITICAL,
     DEFINITE,
@@ -39,9 +40,8 @@ from analyzer.findings.standing import (
 )
 from analyzer.parameters import window
 from analyzer.sessions import operations as op
-from analyzer.sessions.model import Overlap, Place
+from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Operation
-from analyzer.sessions.reboots import Grace, Notice
 from analyzer.sessions.world import Sessions
 
 SILENCE = window("vanished-silence", 300, "a Linux server forgets an idle client host after this long")
@@ -409,50 +409,3 @@ def lock_taken_in_recovery(s: Sessions) -> Iterator[Case]:
             case = two_owners(s, overlap)
             case.cause = restart
             yield case
-
-
-def restart_between(s: Sessions, overlap: Overlap) -> Grace | Notice | None:
-    """What shows that the server restarted between the two grants."""
-    return s.restarted(overlap.loser.server, overlap.loser.granted.time, overlap.place.time)
-
-
-def is_double_grant(overlap: Overlap) -> bool:
-    """Whether two waiters were told that it is their turn, and both took it."""
-    return overlap.loser.how == overlap.winner.how == "callback"
-
-
-def two_owners(s: Sessions, overlap: Overlap) -> Case:
-    """A lock was given away while its holder believed in it."""
-    loser, winner = overlap.loser, overlap.winner
-    proof = overlap.proof
-    _, heard = s.hosts.last_seen(loser.client)
-    alive = heard > overlap.place.time
-    # A hole shows only when the connection is used again: one after the grant may hide an UNLOCK before it.
-    whole = s.whole(loser.request.call.flow, loser.granted.time, s.end)
-    acted = (
-        f"; it still acted as holder afterwards ({overlap.proof_kind}, frame {proof.frame})" if proof else ""
-    )
-    if not alive:
-        acted = "; it was silent by then: perhaps an administrator freed the lock of a dead client"
-    about = of_lock(s, loser)
-    about["peer"] = winner.client
-    return Case(
-        f"{s.hosts.address(loser.client)} holds {file_name(s, loser.file)} since frame "
-        f"{loser.granted.frame}, yet the "
-        f"server gave it to {s.hosts.address(winner.client)} in frame {overlap.place.frame}: two "
-        f"owners{acted}",
-        [
-            *loser.frames,
-            *winner.frames,
-            overlap.place.frame,
-            *((proof.frame,) if proof else ()),
-        ],
-        overlap.place,
-        proof or overlap.place,
-        confidence=DEFINITE if proof else PROBABLE,
-        severity=CRITICAL if alive else MEDIUM,
-        demote=(0 if whole else 1) + (0 if alive else 1),
-        subject=overlap,
-        cause=s.notice_that_freed(loser),
-        **about,
-    )

@@ -28,6 +28,7 @@ from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nsm import NSM
 from analyzer.records.events import Call
 from analyzer.sessions.hosts import fold
+from analyzer.sessions.intrusions import Intrusion
 from analyzer.sessions.model import Place
 from analyzer.sessions.world import Sessions
 
@@ -55,7 +56,8 @@ def io_against_foreign_lock(s: Sessions) -> Iterator[Case]:
 
     ## When it is a false alarm
     Programs that agree on something else, such as appending whole lines. Bytes of a page around the locked
-    ones are not counted: a client may write them unchanged.
+    ones are not counted: a client may write them unchanged. A writer that is older than the capture may have
+    a lock of its own, which was overruled by a restart.
     """
     for intrusion in s.intrusions.found:
         lock = intrusion.lock
@@ -74,10 +76,19 @@ def io_against_foreign_lock(s: Sessions) -> Iterator[Case]:
             Place(intrusion.first.frame, intrusion.first.time),
             Place(intrusion.last.frame, intrusion.last.time),
             confidence=DEFINITE if released else PROBABLE,
-            demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
+            demote=(0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1)
+            + _is_older(s, intrusion),
             subject=intrusion,
             **about,
         )
+
+
+def _is_older(s: Sessions, intrusion: Intrusion) -> bool:
+    """Whether the writer was there before the capture: it may have a lock of its own."""
+    file = intrusion.lock.file
+    export = s.handles.export(file.fh)
+    mount = s.mounts.sessions.get((intrusion.client, file.server, export.index)) if export else None
+    return mount is None or mount.early
 
 
 def _one_machine(s: Sessions, one: int, other: int) -> bool:

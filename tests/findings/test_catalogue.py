@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from analyzer.engine import Engine, analyze
@@ -269,39 +268,3 @@ def test_causes_exist_and_order_holds(name: str) -> None:
     assert len(ids) == len(set(ids))
     assert {cause for finding in found for cause in finding.caused_by} <= set(ids)
     assert found == sorted(found, key=lambda f: (-f.severity, f.first_time, f.id))
-
-
-# -- a capture that was cut -----------------------------------------------------------------------
-
-
-def cut(path: Path, keep: slice, to: Path) -> None:
-    """Write the packets `keep` of a classic pcap."""
-    data = path.read_bytes()
-    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
-    starts = [24]
-    while starts[-1] < len(data):
-        size = int(np.frombuffer(data, f"{order}u4", 1, starts[-1] + 8)[0])
-        starts.append(starts[-1] + 16 + size)
-    first, last, _ = keep.indices(len(starts) - 1)
-    to.write_bytes(data[:24] + data[starts[first] : starts[last]])
-
-
-def sure(path: Path) -> set[tuple[object, ...]]:
-    """What is certain and no mere fact."""
-    return {
-        (f.code, f.server, f.client, f.peer)
-        for f in analyze([str(path)], compiled=False).findings
-        if f.confidence == DEFINITE and f.severity > INFO
-    }
-
-
-@pytest.mark.parametrize("name", SAMPLE[:8])
-def test_a_cut_capture_makes_nothing_certain_that_was_not(name: str, tmp_path: Path) -> None:
-    path = CAPTURES[name]
-    whole = sure(path)
-    packets = analyze([str(path)], compiled=False).captures[0].packets
-    part = tmp_path / "part.pcap"
-    for at in np.linspace(1, packets - 1, 6).astype(int).tolist():
-        for keep in (slice(0, at), slice(at, packets)):
-            cut(path, keep, part)
-            assert sure(part) <= whole, f"packets {keep}"

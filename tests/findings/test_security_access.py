@@ -38,6 +38,14 @@ def test_io_against_foreign_lock__fires_softly_while_the_lock_is_open(lab: Lab) 
     assert lab.fires("io-against-foreign-lock", peer=lab.bob, confidence=PROBABLE).count == 1
 
 
+def test_io_against_foreign_lock__fires_softly_when_the_writer_is_older_than_the_capture(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    lab.bob.write(db, 100, 10)
+    lab.alice.unlock(db, 1)
+    lab.fires("io-against-foreign-lock", peer=lab.bob, confidence=PROBABLE)
+
+
 @pytest.mark.parametrize(
     "touch",
     [

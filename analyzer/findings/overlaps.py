@@ -1,0 +1,64 @@
+"""Two owners of one lock: what several families have to say of it.
+
+In: an overlap of the ledgers. Out: whether a restart or two callbacks made it, and the case that it is.
+
+Theory. A lock was given away while another client still believed in its own. Whether that is a lost lock, a
+recovery without the holder, or one callback too many depends on what happened in between; that two programs
+now work under one lock does not.
+
+Never: is a rule itself.
+"""
+
+from __future__ import annotations
+
+from analyzer.findings.rule import CRITICAL, DEFINITE, MEDIUM, PROBABLE, Case, file_name, of_lock
+from analyzer.sessions.model import Overlap
+from analyzer.sessions.reboots import Grace, Notice
+from analyzer.sessions.world import Sessions
+
+
+def restart_between(s: Sessions, overlap: Overlap) -> Grace | Notice | None:
+    """What shows that the server restarted between the two grants."""
+    return s.restarted(overlap.loser.server, overlap.loser.granted.time, overlap.place.time)
+
+
+def is_double_grant(overlap: Overlap) -> bool:
+    """Whether two waiters were told that it is their turn, and both took it."""
+    return overlap.loser.how == overlap.winner.how == "callback"
+
+
+def two_owners(s: Sessions, overlap: Overlap) -> Case:
+    """A lock was given away while its holder believed in it."""
+    loser, winner = overlap.loser, overlap.winner
+    proof = overlap.proof
+    _, heard = s.hosts.last_seen(loser.client)
+    alive = heard > overlap.place.time
+    # A hole shows only when the connection is used again: one after the grant may hide an UNLOCK before it.
+    whole = s.whole(loser.request.call.flow, loser.granted.time, s.end)
+    acted = (
+        f"; it still acted as holder afterwards ({overlap.proof_kind}, frame {proof.frame})" if proof else ""
+    )
+    if not alive:
+        acted = "; it was silent by then: perhaps an administrator freed the lock of a dead client"
+    about = of_lock(s, loser)
+    about["peer"] = winner.client
+    return Case(
+        f"{s.hosts.address(loser.client)} holds {file_name(s, loser.file)} since frame "
+        f"{loser.granted.frame}, yet the "
+        f"server gave it to {s.hosts.address(winner.client)} in frame {overlap.place.frame}: two "
+        f"owners{acted}",
+        [
+            *loser.frames,
+            *winner.frames,
+            overlap.place.frame,
+            *((proof.frame,) if proof else ()),
+        ],
+        overlap.place,
+        proof or overlap.place,
+        confidence=DEFINITE if proof else PROBABLE,
+        severity=CRITICAL if alive else MEDIUM,
+        demote=(0 if whole else 1) + (0 if alive else 1),
+        subject=overlap,
+        cause=s.notice_that_freed(loser),
+        **about,
+    )
