@@ -27,6 +27,8 @@ from analyzer.errors import AnalyzerError
 if TYPE_CHECKING:
     from analyzer.engine import Analysis
     from analyzer.render.paint import Paint
+    from analyzer.render.sheet import Sheet
+    from analyzer.render.times import Instant
     from analyzer.render.view import Filters, View
 
 DONE, FOUND, FAILED = 0, 1, 2
@@ -182,9 +184,14 @@ def _add_analyze(verbs: Any) -> None:
     verb.add_argument("--format", choices=formats, default="text", help="how to say it (default: text)")
     verb.add_argument("--output", metavar="FILE", help="write to a file (default: standard output)")
     verb.add_argument(
-        "--select", metavar="CODES", action="append", help="only findings of these codes, by comma"
+        "--select",
+        metavar="CODES",
+        action="append",
+        help="only findings of these codes or families, by comma",
     )
-    verb.add_argument("--ignore", metavar="CODES", action="append", help="no findings of these codes")
+    verb.add_argument(
+        "--ignore", metavar="CODES", action="append", help="no findings of these codes or families"
+    )
     verb.add_argument("--min-confidence", choices=CONFIDENCES, help="only findings at least so sure")
     verb.add_argument("--fail-on", choices=SEVERITIES, help="exit with 1 if a finding is at least so severe")
 
@@ -201,6 +208,36 @@ def _add_locks(verbs: Any) -> None:
     verb.add_argument(
         "--at", metavar="TIME", help="as things stood then: RFC 3339, or +SECONDS from the start"
     )
+    which = verb.add_argument_group("other answers").add_mutually_exclusive_group()
+    which.add_argument(
+        "--timeline",
+        action="store_const",
+        const="timeline",
+        dest="answer",
+        help="what happened, event by event (with --file of a file, with --client of a client)",
+    )
+    which.add_argument(
+        "--callbacks",
+        action="store_const",
+        const="callbacks",
+        dest="answer",
+        help="which server can call back which client, and where the path ends",
+    )
+    which.add_argument(
+        "--wait-times",
+        action="store_const",
+        const="wait_times",
+        dest="answer",
+        help="how long locks were waited for, and whether callbacks or polls ended the waits",
+    )
+    which.add_argument(
+        "--recovery",
+        action="store_const",
+        const="recovery",
+        dest="answer",
+        help="after restarts: who was told, who reclaimed, who lost locks, what grace cost",
+    )
+    _style_option(verb)
 
 
 def _add_mounts(verbs: Any) -> None:
@@ -211,6 +248,14 @@ def _add_mounts(verbs: Any) -> None:
         metavar="EXPORT",
         help="exit with 0 if nothing pins this export, with 1 and what does if not",
     )
+    verb.add_argument(
+        "--at", metavar="TIME", help="as things stood then: RFC 3339, or +SECONDS from the start"
+    )
+    _style_option(verb)
+
+
+def _style_option(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--format", choices=("text", "json"), default="text", help="how to say it")
 
 
 def _add_export(verbs: Any) -> None:
@@ -299,28 +344,53 @@ def _rendered(view: View, style: str, stream: IO[str]) -> Iterator[str]:
 
 
 def _locks(args: argparse.Namespace) -> int:
-    from analyzer.render.text import lock_report
-    from analyzer.render.times import parse
+    from analyzer.render import answers
 
-    moment = parse(args.at) if args.at is not None else None
+    if args.answer is not None and (args.held or args.waiting or args.at is not None):
+        words = args.answer.replace("_", "-")
+        raise AnalyzerError(f"--{words} goes without --held, --waiting and --at")
+    moment = _moment(args)
     view = _view(args, _filters(args))
-    time = moment.at(view.sessions.start) if moment is not None else None
-    _print(lock_report(view, _paint(sys.stdout), time, args.held, args.waiting))
+    at = moment.at(view.sessions.start) if moment is not None else None
+    sheets = answers.locks(view, args.answer, at, args.held, args.waiting)
+    _answer(args, view, "lockscope.locks/1", at, sheets)
     return DONE
 
 
 def _mounts(args: argparse.Namespace) -> int:
-    view = _view(args, _filters(args))
-    if args.release_check is None:
-        from analyzer.render.text import mount_report
+    from analyzer.render import answers
 
-        _print(mount_report(view, _paint(sys.stdout)))
+    moment = _moment(args)
+    view = _view(args, _filters(args))
+    at = moment.at(view.sessions.start) if moment is not None else None
+    if args.release_check is None:
+        _answer(args, view, "lockscope.mounts/1", at, answers.mounts(view, at))
         return DONE
     from analyzer.render.release import pins
 
-    found = pins(view, args.release_check)
-    _print(found or [f"nothing pins {args.release_check}"])
-    return FOUND if found else DONE
+    sheet = pins(view, args.release_check, at)
+    _answer(args, view, "lockscope.release/1", at, [sheet], export=args.release_check)
+    return FOUND if sheet.rows else DONE
+
+
+def _moment(args: argparse.Namespace) -> Instant | None:
+    from analyzer.render.times import parse
+
+    return parse(args.at) if args.at is not None else None
+
+
+def _answer(
+    args: argparse.Namespace, view: View, schema: str, at: int | None, sheets: list[Sheet], **more: Any
+) -> None:
+    from analyzer.render import sheet
+    from analyzer.render.output import write
+    from analyzer.render.times import rfc3339
+
+    if args.format == "json":
+        when = None if at is None else rfc3339(at)
+        write(sys.stdout, [sheet.document(schema, sheets, at=when, **more)])
+    else:
+        _print(sheet.text(view, _paint(sys.stdout), sheets))
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -436,17 +506,17 @@ def _filters(args: argparse.Namespace) -> Filters:
 
 
 def _codes(words: Sequence[str]) -> frozenset[str]:
-    """Codes of findings, as a user lists them; raises on one that there is not."""
+    """Codes of findings, as a user lists them or their families; raises on one that there is not."""
     wanted = {code.strip() for word in words for code in word.split(",")}
     wanted.discard("")
     if not wanted:
         return frozenset()
     from analyzer.findings.catalogue import RULES
+    from analyzer.findings.rule import FAMILIES
 
-    for code in sorted(wanted):
-        if code not in RULES:
-            raise AnalyzerError(f"no finding has the code {code}; the codes are {', '.join(sorted(RULES))}")
-    return frozenset(wanted)
+    for word in sorted(wanted - RULES.keys() - set(FAMILIES)):
+        raise AnalyzerError(f"no finding has the code {word}; the codes are {', '.join(sorted(RULES))}")
+    return frozenset(code for code, rule in RULES.items() if {code, rule.family} & wanted)
 
 
 def _view(args: argparse.Namespace, filters: Filters) -> View:

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -222,16 +223,57 @@ def test_select_and_ignore() -> None:
     assert codes("--ignore", "unlock-unanswered") == everything - {"unlock-unanswered"}
 
 
+def test_families_can_be_selected() -> None:
+    def codes(*arguments: str) -> set[str]:
+        found = json.loads(run("analyze", LEAK, "--format", "json", *arguments)[1])["findings"]
+        return {finding["family"] for finding in found}
+
+    assert codes("--select", "unmount") == {"unmount"}
+    assert codes("--ignore", "leaks,unmount") == codes() - {"leaks", "unmount"}
+
+
 def test_release_check(capture: str) -> None:
     status, out, _ = run("mounts", LEAK, "--release-check", "/export")
     assert status == 1
-    assert "holds a lock of 192.168.77.21 on /export/a" in out
+    assert "lock 1 on /export/a, whole file" in out
     assert run("mounts", CLEAN, "--release-check", "/export/") == (0, "nothing pins /export/\n", "")
     status, out, _ = run("mounts", capture, "--release-check", "/srv")
     assert status == 1
-    assert "client 192.0.2.21 has it mounted" in out
-    assert "client 192.0.2.22 waits" in out
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["mount", "mount", "lock", "wait"]
     assert "192.0.2.23" not in out
+    status, out, _ = run("mounts", capture, "--release-check", "/srv", "--at", "+0.5")
+    assert status == 1
+    assert "192.0.2.23" in out
+
+
+def test_answers_for_programs(capture: str) -> None:
+    def made(*arguments: str) -> tuple[int, dict[str, Any]]:
+        status, out, err = run(*arguments, "--format", "json", capture)
+        assert err == ""
+        return status, json.loads(out)
+
+    assert set(made("locks")[1]) == {"schema", "at", "locks", "waits"}
+    assert set(made("locks", "--held")[1]) == {"schema", "at", "locks"}
+    assert made("locks", "--at", "+0.5")[1]["at"] == "2023-11-14T22:13:20.500050000Z"
+    assert set(made("locks", "--timeline")[1]) == {"schema", "at", "events"}
+    assert set(made("locks", "--callbacks")[1]) == {"schema", "at", "paths"}
+    assert set(made("locks", "--wait-times")[1]) == {"schema", "at", "ends", "lengths", "delays"}
+    assert set(made("locks", "--recovery")[1]) == {"schema", "at", "restarts", "graces", "reboots"}
+    assert set(made("mounts")[1]) == {"schema", "at", "mounts", "locks", "listed"}
+    status, release = made("mounts", "--release-check", "/srv")
+    assert status == 1
+    assert release["schema"] == "lockscope.release/1"
+    assert release["export"] == "/srv"
+    assert {pin["kind"] for pin in release["pins"]} == {"mount", "lock", "wait"}
+
+
+@pytest.mark.parametrize("report", ["--timeline", "--callbacks", "--wait-times", "--recovery"])
+def test_reports_stand_alone(capture: str, report: str) -> None:
+    assert run("locks", capture, report)[0] == 0
+    for other in (("--held",), ("--waiting",), ("--at", "+1")):
+        assert "goes without" in complaint("locks", capture, report, *other)
+    another = "--recovery" if report != "--recovery" else "--callbacks"
+    assert "not allowed with" in complaint("locks", capture, report, another)
 
 
 def test_locks_at_a_time(capture: str) -> None:
@@ -287,6 +329,14 @@ def test_hostile_names_reach_no_terminal(tmp_path: Path) -> None:
         ("locks", path),
         ("mounts", path),
         ("mounts", path, "--release-check", "/0"),
+        ("mounts", path, "--format", "json"),
+        ("locks", path, "--held", "--format", "json"),
+        ("locks", path, "--at", "+2"),
+        ("locks", path, "--timeline"),
+        ("locks", path, "--timeline", "--format", "json"),
+        ("locks", path, "--callbacks"),
+        ("locks", path, "--wait-times"),
+        ("locks", path, "--recovery"),
         ("analyze", path, "--client", "\x1b[2J"),
     ):
         _, out, err = run(*arguments)

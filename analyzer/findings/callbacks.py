@@ -13,6 +13,7 @@ Never: takes a void RPC reply for an acceptance.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from analyzer.findings.rule import (
     DEFINITE,
@@ -64,6 +65,49 @@ def attempts(s: Sessions, wait: Wait, since: int) -> tuple[list[Lookup], list[Co
     return lookups, connections
 
 
+class Wall(NamedTuple):
+    """The step at which a server's way back to a waiter ends."""
+
+    step: str
+    frames: list[int]
+    is_sure: bool
+
+
+def wall_before(s: Sessions, wait: Wait) -> Wall | None:
+    """What keeps a server from calling a waiter back; None where nothing is seen to."""
+    lookups, connections = attempts(s, wait, wait.since.time)
+    unlisted = [look for look in lookups if look.answer is not None and not look.port]
+    patience = s.settings[CONNECT_TIME]
+    unheard = [look for look in lookups if look.answer is None and s.end - look.call.time > patience]
+    refused = [c for c in connections if c.refused]
+    silent = [c for c in connections if not c.answered and not c.refused and len(c.tries) > 1]
+    filtered = [c for c in silent if s.end - c.since > patience]
+    if any(c.answered for c in connections if c.since > max((f.since for f in filtered), default=0)):
+        filtered = []
+    if any(look.port for look in lookups[-1:]):
+        unheard = []
+    notices = [u for u in s.connections.unreachable if u.target == wait.file.server and u.host == wait.client]
+    if unlisted:
+        step = f"its rpcbind says that lockd is not registered ({len(unlisted)} look-ups)"
+    elif refused:
+        step = f"port {refused[0].port} refuses the connection"
+    elif filtered:
+        tries = sum(len(c.tries) for c in filtered)
+        step = f"{tries} SYNs to port {filtered[0].port} are not answered"
+    elif unheard:
+        step = f"its rpcbind does not answer ({len(unheard)} look-ups)"
+    else:
+        return None
+    frames = [
+        *(look.call.frame for look in unlisted + unheard),
+        *(look.answer.frame for look in unlisted if look.answer),
+        *(frame for c in filtered + refused for frame, _ in c.tries),
+        *(c.refused[0] for c in refused if c.refused),
+        *(u.frame for u in notices),
+    ]
+    return Wall(step, frames, bool(unlisted or refused or notices))
+
+
 @rule("grant-callback-unreachable", HIGH)
 def grant_callback_unreachable(s: Sessions) -> Iterator[Case]:
     """The server cannot open the way back to a waiting client.
@@ -90,57 +134,19 @@ def grant_callback_unreachable(s: Sessions) -> Iterator[Case]:
     A SYN that is answered at the second or third try is a lossy network, not a wall.
     """
     for wait in s.ledger.waits:
-        lookups, connections = attempts(s, wait, wait.since.time)
-        unlisted = [look for look in lookups if look.answer is not None and not look.port]
-        unheard = [
-            look
-            for look in lookups
-            if look.answer is None and s.end - look.call.time > s.settings[CONNECT_TIME]
-        ]
-        refused = [c for c in connections if c.refused]
-        filtered = [
-            c
-            for c in connections
-            if not c.answered
-            and not c.refused
-            and len(c.tries) > 1
-            and s.end - c.since > s.settings[CONNECT_TIME]
-        ]
-        if any(c.answered for c in connections if c.since > max((f.since for f in filtered), default=0)):
-            filtered = []
-        if any(look.port for look in lookups[-1:]):
-            unheard = []
-        notices = [
-            u for u in s.connections.unreachable if u.target == wait.file.server and u.host == wait.client
-        ]
-        if not (unlisted or unheard or refused or filtered):
+        wall = wall_before(s, wait)
+        if wall is None:
             continue
-        if unlisted:
-            step = f"its rpcbind says that lockd is not registered ({len(unlisted)} look-ups)"
-        elif refused:
-            step = f"port {refused[0].port} refuses the connection"
-        elif filtered:
-            tries = sum(len(c.tries) for c in filtered)
-            step = f"{tries} SYNs to port {filtered[0].port} are not answered"
-        else:
-            step = f"its rpcbind does not answer ({len(unheard)} look-ups)"
-        frames = [
-            *wait.request.frames,
-            *(look.call.frame for look in unlisted + unheard),
-            *(look.answer.frame for look in unlisted if look.answer),
-            *(frame for c in filtered + refused for frame, _ in c.tries),
-            *(c.refused[0] for c in refused if c.refused),
-            *(u.frame for u in notices),
-        ]
+        frames = [*wait.request.frames, *wall.frames]
         got = f"; it got the lock by polling in frame {end.frame}" if (end := _polled(wait)) else ""
         yield Case(
             f"{s.hosts.address(wait.file.server)} cannot call back {s.hosts.address(wait.client)}, which "
             f"waits for "
-            f"{file_name(s, wait.file)}: {step}{got}",
+            f"{file_name(s, wait.file)}: {wall.step}{got}",
             frames,
             wait.since,
             Place(max(frames), wait.ended.time if wait.ended else s.end),
-            confidence=DEFINITE if unlisted or refused or notices else PROBABLE,
+            confidence=DEFINITE if wall.is_sure else PROBABLE,
             subject=wait,
             **of_wait(s, wait),
         )

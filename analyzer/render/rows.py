@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from analyzer.protocols.nlm import STATUS, STATUS4
+from analyzer.sessions.mounts import FAR
 
 if TYPE_CHECKING:
     from analyzer.render.view import View
@@ -120,6 +121,12 @@ def _wait(view: View, wait: Wait, number: int) -> Row:
 
 def mounts(view: View) -> Iterator[Row]:
     """One row per client, server and export."""
+    for row, _ in mounts_of(view):
+        yield row
+
+
+def mounts_of(view: View) -> Iterator[tuple[Row, Mount]]:
+    """The rows of mounts, each with what it was made of."""
     held = _held_on(view)
     for mount in view.sessions.mounts.sessions.values():
         row = _mount(view, mount, held)
@@ -127,7 +134,7 @@ def mounts(view: View) -> Iterator[Row]:
         ends = [t for t in (row["last_umnt_time"], row["last_nfs_time"]) if t is not None]
         last = None if mount.count or not ends else max(ends)
         if view.shows(row["server"], row["client"], min(times, default=None), last):
-            yield row
+            yield row, mount
 
 
 def _held_on(view: View) -> Counter[tuple[int, int, Export | None]]:
@@ -166,7 +173,7 @@ def _mount(view: View, mount: Mount, held: Counter[tuple[int, int, Export | None
 
 def mount_state(mount: Mount) -> str:
     """What a client was last seen to do with an export."""
-    if mount.goodbyes and mount.goodbyes[-1].calls_after:
+    if mount.goodbyes and mount.goodbyes[-1].calls_after and mount.goodbyes[-1].until == FAR:
         return "used after unmount"
     if mount.count:
         return "mounted"

@@ -263,13 +263,13 @@ def lock_line(view: View, row: Row) -> tuple[str, ...]:
         "exclusive" if row["exclusive"] else "shared",
         _offset(view, row["granted_time"]),
         str(row["granted_frame"]),
-        _ends(view, row),
+        lock_ends(view, row),
         row["ledger"],
         str(row["waiters"]),
     )
 
 
-def _ends(view: View, row: Row) -> str:
+def lock_ends(view: View, row: Row) -> str:
     """How a lock ended; where only one side let go of it, which."""
     sides = [side for side in ("server", "client") if row[f"{side}_end_time"] is not None]
     if not sides:
@@ -283,7 +283,6 @@ WAIT_HEAD = ("wait", "client", "server", "file", "range", "mode", "since", "fram
 
 def wait_line(view: View, row: Row) -> tuple[str, ...]:
     """One wait, as cells under `WAIT_HEAD`."""
-    ended = row["ended_time"]
     return (
         str(row["wait"]),
         str(row["client"]),
@@ -293,9 +292,15 @@ def wait_line(view: View, row: Row) -> tuple[str, ...]:
         "exclusive" if row["exclusive"] else "shared",
         _offset(view, row["since_time"]),
         str(row["since_frame"]),
-        "-" if ended is None else f"{_offset(view, ended)} {row['ended_reason']}",
+        wait_end(view, row),
         " ".join(f"lock {number}" for number in row["blockers"][:4]) or "unseen",
     )
+
+
+def wait_end(view: View, row: Row) -> str:
+    """When and how a wait ended."""
+    ended = row["ended_time"]
+    return "-" if ended is None else f"{_offset(view, ended)} {row['ended_reason']}"
 
 
 MOUNT_HEAD = ("client", "server", "export", "state", "mounts", "umounts", "NFS calls", "last used", "locks")
@@ -352,47 +357,3 @@ def _numbers(view: View, paint: Paint) -> Iterator[str]:
         place = seen.places.get(name, -1)
         where = f" (first: frame {place})" if place > 0 else ""
         yield from paint.wrap(f"{number:,} {seen.meanings.get(name, name)}{where}", 2, 2)
-
-
-# -- the verbs locks and mounts -----------------------------------------------------------------
-
-
-def lock_report(
-    view: View, paint: Paint, at: int | None = None, held: bool = False, waiting: bool = False
-) -> Iterator[str]:
-    """Lock episodes and waits: all, or those that stand at a time (or at the end)."""
-    both = held == waiting
-    locks, waits = list(rows.locks(view)), list(rows.waits(view))
-    if at is not None or held or waiting:
-        locks = [row for row in locks if _stands(row, "granted_time", _lock_end(row), at)]
-        waits = [row for row in waits if _stands(row, "since_time", row["ended_time"], at)]
-    when = "" if at is None else f" at {clock(at)} UTC"
-    parts = []
-    if both or held:
-        lines = [lock_line(view, row) for row in locks]
-        parts.append(list(_table(paint, f"Locks{when}", LOCK_HEAD, lines, None)) or ["", f"No locks{when}."])
-    if both or waiting:
-        lines = [wait_line(view, row) for row in waits]
-        parts.append(
-            list(_table(paint, f"Waits{when}", WAIT_HEAD, lines, None)) or ["", f"Nobody waits{when}."]
-        )
-    yield from [line for part in parts for line in part][1:]
-
-
-def _lock_end(row: Row) -> int | None:
-    """When the last ledger let go of a lock; None where one still has it."""
-    if "held" in (row["server_side"], row["client_side"]):
-        return None
-    return max(time for time in (row["server_end_time"], row["client_end_time"], 0) if time is not None)
-
-
-def _stands(row: Row, begin: str, end: int | None, at: int | None) -> bool:
-    if at is None:
-        return end is None
-    return row[begin] <= at and (end is None or end > at)
-
-
-def mount_report(view: View, paint: Paint) -> Iterator[str]:
-    """Mount sessions, and the locks that pin them."""
-    lines = [*mounted(view, paint), *held(view, paint)]
-    yield from lines[1:] or ["No mounts."]

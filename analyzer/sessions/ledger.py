@@ -215,7 +215,7 @@ class Ledger:
             wait.lock = lock
             self.end_wait(wait, End("poll", answer.frame, answer.time))
         if how != "duplicate":
-            lock.believed = place
+            lock.believed = lock.believed or place  # a reclaim goes on with what was believed
         self.place(lock, order, place, believes=how != "duplicate")
 
     def _reclaimed(self, operation: Operation, file: File, owner: Owner) -> Lock | None:

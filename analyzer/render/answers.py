@@ -1,0 +1,84 @@
+"""The answers of the verbs `locks` and `mounts`: which sheets each question gets.
+
+In: a `View`, and what was asked. Out: sheets.
+
+Theory. Without a question all there is; with a time, or for what stands, the moment; else the report that was
+asked for.
+
+Never: formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from analyzer.render import rows
+from analyzer.render.callbacks import callback_paths
+from analyzer.render.moment import Moment, said
+from analyzer.render.mounted import listed, mount_sessions
+from analyzer.render.recovery import recovery
+from analyzer.render.sheet import Cell, Sheet, of_table
+from analyzer.render.text import lock_ends, wait_end
+from analyzer.render.timeline import timeline
+from analyzer.render.waiting import wait_times
+
+if TYPE_CHECKING:
+    from analyzer.render.view import View
+
+LOCKS = (
+    Cell("lock", "int"),
+    Cell("client", "category"),
+    Cell("server", "category"),
+    Cell("file", "text"),
+    Cell("range", "text"),
+    Cell("mode", "text"),
+    Cell("granted_time", "time", "granted"),
+    Cell("granted_frame", "int", "frame"),
+    Cell("ends", "text"),
+    Cell("ledger", "category", "state"),
+    Cell("waiters", "int"),
+)
+WAITS = (
+    Cell("wait", "int"),
+    Cell("client", "category"),
+    Cell("server", "category"),
+    Cell("file", "text"),
+    Cell("range", "text"),
+    Cell("mode", "text"),
+    Cell("since_time", "time", "since"),
+    Cell("since_frame", "int", "frame"),
+    Cell("ended", "text"),
+    Cell("blockers", "list", "behind lock"),
+)
+REPORTS: dict[str, Callable[[View], Iterable[Sheet]]] = {
+    "timeline": lambda view: [timeline(view)],
+    "callbacks": lambda view: [callback_paths(view)],
+    "wait_times": wait_times,
+    "recovery": recovery,
+}
+
+
+def locks(view: View, report: str | None, at: int | None, held: bool, waiting: bool) -> list[Sheet]:
+    """The answer of `locks`."""
+    if report is not None:
+        return list(REPORTS[report](view))
+    if at is None and not held and not waiting:
+        return _all_locks(view)
+    moment, both = Moment(view, at), held == waiting
+    return [sheet() for sheet, wanted in ((moment.held, held), (moment.waiting, waiting)) if wanted or both]
+
+
+def _all_locks(view: View) -> list[Sheet]:
+    locks = [said(row) | {"ends": lock_ends(view, row)} for row in rows.locks(view)]
+    waits = [said(row) | {"ended": wait_end(view, row)} for row in rows.waits(view)]
+    return [
+        Sheet("locks", "Locks", LOCKS, locks, "No locks.", keys=of_table("locks")),
+        Sheet("waits", "Waits", WAITS, waits, "Nobody waits.", keys=of_table("waits")),
+    ]
+
+
+def mounts(view: View, at: int | None) -> list[Sheet]:
+    """The answer of `mounts`."""
+    moment = Moment(view, at)
+    return [mount_sessions(view, moment), moment.held(quiet=True), listed(view, moment)]
