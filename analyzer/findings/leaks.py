@@ -49,6 +49,7 @@ BLOCKED_BEHIND = window("vanished-blocked", 30, "one poll period of a Linux wait
 KEEPALIVE = window("vanished-keepalive", 60, "a host that lives sends this often on an idle NFS connection")
 UNACKED = window("unlock-ack", 5, "several TCP retransmissions without an ACK")
 UNANSWERED = window("unlock-answer", 20, "two times the first RPC timeout of lockd")
+LOST_ANSWER = window("lost-answer", 5, "an answer lost from the capture shows when the next one comes")
 WATCHED = window("unlock-watched", 120, "lockd has used up its longest timeout, 60 s, twice")
 
 
@@ -253,7 +254,8 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
             Place(operation.call.frame, operation.call.time),
             Place(s.last_frame, s.end),
             confidence=PROBABLE,
-            demote=0 if s.whole(operation.call.flow, operation.call.time, s.end) else 1,
+            demote=(not s.whole(operation.call.flow, operation.call.time, s.end))
+            + s.connections.answer_lost(operation.call, operation.call.time + s.settings[LOST_ANSWER]),
             cut_short=not unacked and quiet < s.settings[WATCHED],
             **of_operation(s, operation),
             subject=operation,

@@ -38,6 +38,11 @@ def two_owners(s: Sessions, overlap: Overlap) -> Case:
     acted = (
         f"; it still acted as holder afterwards ({overlap.proof_kind}, frame {proof.frame})" if proof else ""
     )
+    again = overlap.asked_again
+    if again is not None:
+        acted = f"; it asked for it anew in frame {again.frame}: perhaps its UNLOCK was not captured"
+    elif proof is None and not whole:
+        acted = "; bytes of its connection are missing from the capture: perhaps its UNLOCK was among them"
     if not alive:
         acted = "; it was silent by then: perhaps an administrator freed the lock of a dead client"
     about = of_lock(s, loser)
@@ -51,13 +56,13 @@ def two_owners(s: Sessions, overlap: Overlap) -> Case:
             *loser.frames,
             *winner.frames,
             overlap.place.frame,
-            *((proof.frame,) if proof else ()),
+            *(place.frame for place in (proof, again) if place is not None),
         ],
         overlap.place,
         proof or overlap.place,
         confidence=DEFINITE if proof else PROBABLE,
-        severity=CRITICAL if alive else MEDIUM,
-        demote=(0 if whole else 1) + (0 if alive else 1),
+        severity=CRITICAL if alive and (proof is not None or (whole and again is None)) else MEDIUM,
+        demote=(not whole) + (not alive) + (again is not None),
         subject=overlap,
         cause=s.notice_that_freed(loser),
         **about,

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from analyzer.records.events import Control, Hole, Repeat, Unreachable
+from analyzer.records.events import Call, Control, Hole, Repeat, Unreachable
 from analyzer.sessions.kept import Kept
 from analyzer.tables import ACK, FIN, RST, SYN
 
@@ -147,6 +147,13 @@ class Connections:
         """Whether no byte of `flow` is known to be missing from since..until."""
         return flow not in self.unseen and not any(
             h.flow == flow and since <= h.time <= until for h in self.holes
+        )
+
+    def answer_lost(self, call: Call, until: int) -> bool:
+        """Whether bytes of the other side are known to be missing from the call up to then."""
+        return any(
+            (h.flow, h.side) == (call.flow, 1 - call.side) and call.time <= h.time <= until
+            for h in self.holes
         )
 
     def repeats_of(self, flow: int, side: int, offset: int) -> list[Repeat]:

@@ -100,6 +100,8 @@ class Ledger:
             if asked is None:
                 asked = self.asked_of[operation.requester] = deque(maxlen=WAITS_KEPT)
             asked.append(operation)
+        if kind == "LOCK" and self.overlaps and not operation.reclaim:
+            self._asked_again(operation)
         elif kind == "UNLOCK":
             self._release(operation)
         elif kind == "CANCEL":
@@ -108,6 +110,15 @@ class Ledger:
                 wait.cancel = operation
                 operation.wait = wait
                 self.end_wait(wait, End("cancel", operation.call.frame, operation.call.time))
+
+    def _asked_again(self, operation: Operation) -> None:
+        """Whoever asks for a lock that it lost had released it: the UNLOCK was not captured."""
+        file, owner = operation.file, operation.owner
+        assert file is not None and owner is not None
+        for low, high, lock in file.believed.of(owner):
+            overlap, covered = lock.lost, low <= operation.end and high >= operation.start
+            if overlap is not None and covered and lock.exclusive == operation.exclusive:
+                overlap.asked_again = overlap.asked_again or Place(operation.call.frame, operation.call.time)
 
     def _release(self, operation: Operation) -> None:
         file, owner, call = operation.file, operation.owner, operation.call
@@ -143,7 +154,7 @@ class Ledger:
 
     def _proof(self, lock: Lock, kind: str, frame: int, time: int) -> None:
         overlap = lock.lost
-        if overlap is not None and overlap.proof is None:
+        if overlap is not None and overlap.proof is None and overlap.asked_again is None:
             overlap.proof = Place(frame, time)
             overlap.proof_kind = kind
 
@@ -260,6 +271,8 @@ class Ledger:
             lock.client_end = lock.client_end or end
             lock.unlock = lock.unlock or cut_by
             return
+        if file.pending:
+            self._executed(file, owner, (lock.start, lock.end), lock.exclusive, order)
         for start, end_ in pieces:
             self._overrule(lock, start, end_, place)
             for _, _, old in file.held.assign(start, end_, lock):
@@ -273,6 +286,21 @@ class Ledger:
             overlaps = wait.start <= lock.end and wait.end >= lock.start
             if wait.owner is not owner and overlaps and (wait.exclusive or lock.exclusive):
                 wait.taken("taken" if lock.how == "reply" else "turn", place)
+
+    def _executed(
+        self, file: File, owner: Owner, extent: tuple[int, int], exclusive: bool, order: int
+    ) -> None:
+        """A grant to somebody else, or what the owner did later, shows that earlier UNLOCKs were executed,
+        though no answer was seen."""
+        for unlock in [each for each in file.pending if each.order < order and each.removed]:
+            mine = unlock.owner is owner
+            unlock.removed = [
+                (low, high, lock)
+                for low, high, lock in unlock.removed
+                if low > extent[1] or high < extent[0] or not (mine or exclusive or lock.exclusive)
+            ]
+            if not unlock.removed:
+                del file.pending[unlock]
 
     def _cut(
         self, file: File, owner: Owner, lock: Lock, order: int
@@ -392,9 +420,11 @@ class Ledger:
             file.unexplained.append((operation, answer))
 
     def _unlock_answered(self, operation: Operation, answer: Answer) -> None:
-        file = operation.file
-        assert file is not None
+        file, owner = operation.file, operation.owner
+        assert file is not None and owner is not None
         file.pending.pop(operation, None)
+        if file.pending and answer.status == op.GRANTED:
+            self._executed(file, owner, (operation.start, operation.end), False, operation.order)
         if answer.status != op.GRANTED and operation.status == answer.status:
             self._restore(operation)
             self.unlocks.append(operation)

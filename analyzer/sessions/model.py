@@ -152,6 +152,7 @@ class Overlap:
     count: int = 1
     proof: Place | None = None  # the loser acted as holder afterwards
     proof_kind: str = ""
+    asked_again: Place | None = None  # the loser asked for it anew, as if it had released it
 
 
 @dataclass(slots=True, eq=False)

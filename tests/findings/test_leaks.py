@@ -311,6 +311,24 @@ def test_unlock_unanswered__silent_when_a_copy_is_answered(lab: Lab) -> None:
     lab.silent("unlock-unanswered", "lock-open-at-capture-end")
 
 
+@pytest.mark.parametrize("shown", ["by a grant to another", "by a later release", "by a gap in the answers"])
+def test_unlock_unanswered__silent_when_the_answer_was_lost_from_the_capture(linux: Lab, shown: str) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 4)
+    linux.alice.unlock(db, 4, reply_captured=False)
+    if shown == "by a grant to another":
+        linux.alice.disconnect(linux.server)
+        linux.bob.lock(db, 5)
+    elif shown == "by a later release":
+        linux.alice.disconnect(linux.server)
+        linux.alice.lock(db, 4)
+        linux.alice.unlock(db, 4)
+    else:
+        linux.alice.lock(linux.export.file("other"), 6)
+    linux.later(130)
+    linux.clean("unlock-unanswered")
+
+
 def test_unlock_unanswered__silent_when_the_server_restarted_meanwhile(lab: Lab) -> None:
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 4)
@@ -492,6 +510,35 @@ def test_lock_lost_silently__fires_softly_when_the_loser_is_silent(lab: Lab) -> 
     lab.bob.lock(db, 1)
     lab.later(1)
     lab.fires("lock-lost-silently", severity=MEDIUM, confidence=POSSIBLE, client=lab.alice, peer=lab.bob)
+
+
+def test_lock_lost_silently__fires_softly_when_its_unlock_may_have_been_lost(linux: Lab) -> None:
+    """The capture missed alice's UNLOCK; what she does later is about locks of a later time."""
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 1)
+    linux.alice.unlock(db, 1, captured=False, reply_captured=False)
+    linux.bob.lock(db, 2)
+    linux.alice.lock(linux.export.file("other"), 3)
+    linux.later(1)
+    linux.fires("lock-lost-silently", severity=MEDIUM, confidence=POSSIBLE, client=linux.alice)
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_lock_lost_silently__fires_at_most_softly_when_the_loser_asks_for_it_anew(transport: str) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice, lab.bob)
+    how: dict[str, Any] = {"transport": transport}
+    lab.alice.lock(db, 1, **how)
+    lab.alice.unlock(db, 1, captured=False, reply_captured=False, **how)
+    lab.bob.lock(db, 2, **how)
+    lab.alice.wait_for(db, 1, **how)
+    lab.alice.cancel(db, 1, **how)
+    lab.alice.unlock(db, 1, **how)
+    lab.later(1)
+    if transport == "udp":
+        lab.fires("lock-lost-silently", severity=MEDIUM, confidence=POSSIBLE, client=lab.alice)
+    else:
+        lab.silent("lock-lost-silently")
 
 
 @pytest.mark.parametrize(
