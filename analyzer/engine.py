@@ -43,9 +43,10 @@ PLAIN_WHEN_COLD = 8 << 20
 PACKED = 8  # a compressed capture is taken for this many times its size
 
 
-Reading = tuple[Delivery, Batch]
-Tap = Callable[[Bytes, Messages, int, "Engine"], None]
-"""Called with memory, messages, their number and the engine, before the block is overwritten."""
+Tap = Callable[[Bytes, Messages, int, "Engine"], Callable[[], None] | None]
+"""Called with memory, messages, their number and the engine, before the block is overwritten; what it
+returns is called when the sessions know the block."""
+Reading = tuple[Delivery, Batch, list[Callable[[], None] | None]]
 
 
 @dataclass(slots=True)
@@ -157,14 +158,13 @@ class Engine:
         return list(sums.values())
 
     def read(self, delivery: Delivery) -> Reading:
-        """The records of a delivery."""
-        for tap in self.taps:
-            tap(self.memory, delivery.messages, delivery.rows, self)
-        return delivery, self.records.decode(self.memory, delivery.messages, delivery.rows)
+        """The records of a delivery, and what the taps want done with it."""
+        told = [tap(self.memory, delivery.messages, delivery.rows, self) for tap in self.taps]
+        return delivery, self.records.decode(self.memory, delivery.messages, delivery.rows), told
 
     def take(self, reading: Reading) -> None:
         """Take the records of a delivery into the sessions."""
-        delivery, batch = reading
+        delivery, batch, told = reading
         s = self.sessions
         if not s.last_frame:
             s.start = delivery.start
@@ -179,6 +179,9 @@ class Engine:
         if delivery.events:
             events = sorted(events + delivery.events, key=_frame)
         s.feed(events, batch.activity)
+        for tell in told:
+            if tell is not None:
+                tell()
 
     def health(self) -> Health:
         """Counters up to now."""
@@ -259,7 +262,7 @@ def analyze(
 
     with _no_collections():
         readings: Iterator[Reading]
-        if compiled and not taps:  # kernels leave the GIL to others: each stage works ahead of the next
+        if compiled:  # kernels leave the GIL to others: each stage works ahead of the next
             readings = ahead(map(engine.read, ahead(deliveries())))
         else:
             readings = map(engine.read, deliveries())

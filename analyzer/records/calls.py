@@ -108,22 +108,31 @@ class Calls:
         self.late = 0
         self.words: dict[str, Vocabulary] = {}
 
-    def __call__(self, memory: Bytes, messages: Messages, count: int, engine: Any) -> None:
-        """Take in a block."""
+    def __call__(
+        self, memory: Bytes, messages: Messages, count: int, engine: Any
+    ) -> Callable[[], None] | None:
+        """Take in a block; return what hands out the chunks that are whole now."""
         if self._engine is None:
             self._engine = engine
             self._gatherer = Gatherer(engine.compiled)
             self._credentials = Decoder(AUTH_SYS_BODY, ("machinename", "uid", "gid"), engine.compiled)
         if not count:
-            return
+            return None
         m = Messages._make(column[:count] for column in messages)
         chunk = self._chunk(m)
         if chunk.rows:
             self._chunks.append(chunk)
             self._ask(memory, m, chunk)
         self._answer(memory, m)
+        whole = []
         while len(self._chunks) > 1 and (not self._chunks[0].open or self._overdue()):
-            self._ready(self._chunks.popleft(), self._engine)
+            whole.append(self._chunks.popleft())
+
+        def hand_out() -> None:
+            for chunk in whole:
+                self._ready(chunk, engine)
+
+        return hand_out
 
     def _overdue(self) -> bool:
         return self._window is not None and len(self._chunks) > self._window

@@ -30,6 +30,11 @@ class Rows:
     def _ready(self, chunk: Chunk, _: Any) -> None:
         self.chunks.append(chunk)
 
+    def take(self, *block: Any) -> None:
+        hand_out = self.calls(*block)
+        if hand_out is not None:
+            hand_out()
+
     def column(self, name: str) -> list[Any]:
         found: list[Any] = []
         for chunk in self.chunks:
@@ -93,11 +98,11 @@ def _deliver(script: Script, cuts: set[int], engine: Engine, rows: Rows, wire: A
         at = 0
         while at < len(part):
             at, count = assembler.feed(memory, segments, at, len(part), messages)
-            rows.calls(memory, messages, count, engine)
+            rows.take(memory, messages, count, engine)
         assembler.end_block()
         memory[arena:] = 0xEE
     while count := assembler.finish(messages):
-        rows.calls(memory, messages, count, engine)
+        rows.take(memory, messages, count, engine)
     rows.calls.finish()
 
 
