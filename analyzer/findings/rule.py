@@ -97,16 +97,21 @@ class Rule:
         return " ".join(self.sections["What to do"].split("\n\n")[0].split())
 
 
-def rule(code: str, severity: Severity) -> Callable[[Callable[[Sessions], Iterator[Case]]], Rule]:
-    """Make a rule of a check; its docstring is its page."""
+def rule(
+    code: str, severity: Severity, family: str | None = None
+) -> Callable[[Callable[[Sessions], Iterator[Case]]], Rule]:
+    """Make a rule of a check; its docstring is its page.
+
+    Its family is that of its module (`leaks_races` is of the leaks), unless it says otherwise.
+    """
 
     def made(check: Callable[[Sessions], Iterator[Case]]) -> Rule:
         title, sections = page(check.__doc__ or "")
         missing = [name for name in SECTIONS if name not in sections]
         if missing:
             raise TypeError(f"rule {code} has no section {', '.join(missing)}")
-        family = check.__module__.rsplit(".", 1)[1].split("_")[0]  # leaks, leaks_races: one family
-        return Rule(code, family, severity, check, title, sections)
+        home = check.__module__.rsplit(".", 1)[1].split("_")[0]
+        return Rule(code, family or home, severity, check, title, sections)
 
     return made
 
