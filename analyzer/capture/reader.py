@@ -1,6 +1,6 @@
 """A stream of bytes to tables of packets.
 
-In: a `Source`. Out: `Packets`, block by block, in one reused region of memory.
+In: a `Stream`. Out: `Packets`, block by block, in one reused region of memory.
 
 Theory. The region `memory[floor:]` is filled by one `readinto`, behind the tail that the
 last block left (the beginning of a packet), and framed by the kernel of its format. What
@@ -40,7 +40,7 @@ from analyzer.capture.pcapng import (
     is_pcapng,
     new_interfaces,
 )
-from analyzer.capture.source import Source
+from analyzer.capture.source import Stream
 from analyzer.errors import AnalyzerError
 from analyzer.faults import Fault, Faults, note
 from analyzer.kernels import compiled as twin
@@ -60,7 +60,7 @@ class Reader:
 
     def __init__(
         self,
-        source: Source,
+        source: Stream,
         memory: Bytes,
         floor: int,
         compiled: bool,
@@ -107,7 +107,7 @@ class Reader:
         return int(self._section[DROPS]) + int(current.sum())
 
     def read_block(self, packets: Packets) -> int:
-        """Fill `packets`; how many rows, 0 at the end of the capture."""
+        """Fill `packets`; how many rows, 0 at the end of the capture, or where nothing more is there yet."""
         if self._form is None and self._interfaces is None and not self._ended:
             self._start()
         self._fresh = False
@@ -115,15 +115,22 @@ class Reader:
             rows = self._frame(packets)
             if rows:
                 return self._account(packets, rows)
-            if not self._ended:
-                self._fill()
+            if not self._ended and not self._fill():
+                break
         return 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the capture is over."""
+        return self._ended
 
     def _start(self) -> None:
         """Tell the format from the first bytes."""
         while self._stop - self._floor < HEADER and self._fill():
             pass
         head = self._memory[self._floor : self._stop][:HEADER].tobytes()
+        if len(head) < HEADER and not self._ended:
+            return
         if not head:
             raise AnalyzerError(f"{self.source.path}: {self.source.damage or 'is empty'}")
         if is_pcap(head):
@@ -177,7 +184,7 @@ class Reader:
                     self.link_types.append(link)
 
     def _fill(self) -> bool:
-        """Move the tail down and read behind it; whether anything came."""
+        """Move the tail down and read behind it; whether anything came, just now."""
         tail = self._stop - self._at
         self._base += min(self._at, self._stop) - self._floor
         floor = self._next_floor()
@@ -187,6 +194,8 @@ class Reader:
         self._at = floor + max(0, -tail)
         self._stop = floor + max(0, tail)
         count = self.source.readinto(self._view[self._stop : floor + self._region])
+        if count is None:
+            return False
         self._stop += count
         if not count:
             self._finish()

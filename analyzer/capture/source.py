@@ -19,13 +19,25 @@ import stat
 import sys
 from io import RawIOBase
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 from analyzer.capture.unpack import Unpacker, unpacker_for
 from analyzer.errors import AnalyzerError
 
 HEAD = 6  # bytes that tell what a file is
 STDIN = "-"
+
+
+class Stream(Protocol):
+    """What a reader reads: bytes, and at their end why they ended."""
+
+    path: str
+    damage: str | None
+    cut_short: bool
+
+    def readinto(self, view: memoryview) -> int | None:
+        """Fill the front of `view`: how many bytes, 0 at the end, None where there are none just now."""
+        ...
 
 
 class Source:
