@@ -61,19 +61,37 @@ RULES: dict[str, Rule] = {
 MOST_FRAMES = 64
 
 Group = list[Case]
+Key = tuple[str, object]
 
 
 def evaluate(s: Sessions, codes: Collection[str] | None = None) -> list[Finding]:
     """All findings of these sessions, ordered by severity, first time, id."""
+    return [finding for _, finding in judge(s, codes)]
+
+
+def judge(
+    s: Sessions, codes: Collection[str] | None = None, goes_on: bool = False
+) -> list[tuple[Key, Finding]]:
+    """The same findings, each with what makes it the one it is: the key stays while frames are added.
+
+    `goes_on`: there will be more packets, so nothing is said of the end, or before its window is over.
+    """
     found: list[tuple[Finding, Group]] = []
+    keys: list[Key] = []
     for rule in RULES.values():
-        if codes is not None and rule.code not in codes:
+        if (codes is not None and rule.code not in codes) or (goes_on and rule.at_end):
             continue
         groups: dict[object, Group] = {}
         for case in rule.check(s):
-            groups.setdefault(_key(case), []).append(case)
-        found.extend((made, cases) for cases in groups.values() if (made := _finding(s, rule, cases)))
-    return sorted(_linked(found), key=lambda f: (-f.severity, f.first_time, f.id))
+            if not (goes_on and case.cut_short):
+                groups.setdefault(_key(case), []).append(case)
+        for key, cases in groups.items():
+            made = _finding(s, rule, cases)
+            if made is not None:
+                found.append((made, cases))
+                keys.append((rule.code, key))
+    pairs = zip(keys, _linked(found), strict=True)
+    return sorted(pairs, key=lambda pair: (-pair[1].severity, pair[1].first_time, pair[1].id))
 
 
 def _key(case: Case) -> object:

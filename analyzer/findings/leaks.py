@@ -53,7 +53,7 @@ LOST_ANSWER = window("lost-answer", 5, "an answer lost from the capture shows wh
 WATCHED = window("unlock-watched", 120, "lockd has used up its longest timeout, 60 s, twice")
 
 
-@rule("lock-open-at-capture-end", INFO)
+@rule("lock-open-at-capture-end", INFO, at_end=True)
 def lock_open_at_capture_end(s: Sessions) -> Iterator[Case]:
     """A lock is held when the capture stops.
 
@@ -383,7 +383,7 @@ def lock_lost_silently(s: Sessions) -> Iterator[Case]:
             yield two_owners(s, overlap)
 
 
-@rule("lock-taken-in-recovery", CRITICAL, family="recovery")
+@rule("lock-taken-in-recovery", CRITICAL)
 def lock_taken_in_recovery(s: Sessions) -> Iterator[Case]:
     """After a restart of the lock service someone else got a lock whose holder was not asked.
 

@@ -386,7 +386,7 @@ def nfs3_proc_22(s: Sessions) -> Iterator[Case]:
         )
 
 
-@rule("mount-open-at-capture-end", INFO)
+@rule("mount-open-at-capture-end", INFO, at_end=True)
 def mount_open_at_capture_end(s: Sessions) -> Iterator[Case]:
     """An export is mounted when the capture stops.
 

@@ -25,7 +25,7 @@ SEEN_TWICE = threshold(
 )
 
 
-@rule("capture-blind-spot", INFO)
+@rule("capture-blind-spot", INFO, at_end=True)
 def capture_blind_spot(s: Sessions) -> Iterator[Case]:
     """Bytes were sent that the capture does not have.
 
@@ -60,7 +60,7 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
     )
 
 
-@rule("no-nlm-traffic", INFO)
+@rule("no-nlm-traffic", INFO, at_end=True)
 def no_nlm_traffic(s: Sessions) -> Iterator[Case]:
     """A client writes to an export and never locks, while others lock there.
 
@@ -102,7 +102,7 @@ def no_nlm_traffic(s: Sessions) -> Iterator[Case]:
             )
 
 
-@rule("network-loss", INFO)
+@rule("network-loss", INFO, at_end=True)
 def network_loss(s: Sessions) -> Iterator[Case]:
     """The network loses segments between two hosts.
 

@@ -41,6 +41,12 @@ class Filters:
     ignore: Collection[str] = ()
     min_confidence: Confidence | None = None
 
+    def wants(self, finding: Finding) -> bool:
+        """Whether a finding is of a code and a confidence that is asked for."""
+        if (self.select and finding.code not in self.select) or finding.code in self.ignore:
+            return False
+        return self.min_confidence is None or finding.confidence >= self.min_confidence
+
     @property
     def is_open(self) -> bool:
         """Whether nothing is filtered by host, file or time."""
@@ -131,13 +137,8 @@ class View:
         return wanted is None or (path or "").endswith(wanted) or fh == wanted
 
     def _findings(self) -> Iterator[Finding]:
-        filters = self.filters
         for finding in self.analysis.findings:
-            if filters.select and finding.code not in filters.select:
-                continue
-            if finding.code in filters.ignore:
-                continue
-            if filters.min_confidence is not None and finding.confidence < filters.min_confidence:
+            if not self.filters.wants(finding):
                 continue
             hosts = (finding.server, finding.client)
             if not self.shows(*hosts, finding.first_time, finding.last_time, finding.peer):
