@@ -26,7 +26,7 @@ from analyzer.errors import AnalyzerError
 
 if TYPE_CHECKING:
     from analyzer.engine import Analysis
-    from analyzer.render.paint import Paint
+    from analyzer.parameters import Settings
     from analyzer.render.sheet import Sheet
     from analyzer.render.times import Instant
     from analyzer.render.view import Filters, View
@@ -120,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
     _add_evidence(verbs)
     _add_dissect(verbs)
     _add_explain(verbs)
+    _add_live(verbs)
     return top
 
 
@@ -160,6 +161,11 @@ def _captures(verb: argparse.ArgumentParser, once: str = " - for standard input;
         "--since", metavar="TIME", help="only from this time: RFC 3339, or +SECONDS from the start"
     )
     group.add_argument("--until", metavar="TIME", help="only up to this time")
+    _judgement(verb)
+
+
+def _judgement(verb: argparse.ArgumentParser) -> None:
+    """What changes verdicts."""
     judged = verb.add_argument_group("how to judge")
     judged.add_argument(
         "--set",
@@ -177,12 +183,8 @@ def _captures(verb: argparse.ArgumentParser, once: str = " - for standard input;
     )
 
 
-def _add_analyze(verbs: Any) -> None:
-    verb = _verb(verbs, "analyze", _analyze, "Say what happened, and what went wrong.")
-    _captures(verb)
-    formats = ("text", "json", "jsonl", "markdown")
-    verb.add_argument("--format", choices=formats, default="text", help="how to say it (default: text)")
-    verb.add_argument("--output", metavar="FILE", help="write to a file (default: standard output)")
+def _choice(verb: argparse.ArgumentParser) -> None:
+    """Which findings."""
     verb.add_argument(
         "--select",
         metavar="CODES",
@@ -193,6 +195,15 @@ def _add_analyze(verbs: Any) -> None:
         "--ignore", metavar="CODES", action="append", help="no findings of these codes or families"
     )
     verb.add_argument("--min-confidence", choices=CONFIDENCES, help="only findings at least so sure")
+
+
+def _add_analyze(verbs: Any) -> None:
+    verb = _verb(verbs, "analyze", _analyze, "Say what happened, and what went wrong.")
+    _captures(verb)
+    formats = ("text", "json", "jsonl", "markdown")
+    verb.add_argument("--format", choices=formats, default="text", help="how to say it (default: text)")
+    verb.add_argument("--output", metavar="FILE", help="write to a file (default: standard output)")
+    _choice(verb)
     verb.add_argument("--fail-on", choices=SEVERITIES, help="exit with 1 if a finding is at least so severe")
 
 
@@ -313,6 +324,15 @@ def _add_explain(verbs: Any) -> None:
     which.add_argument("--parameters", action="store_true", help="list the windows and thresholds instead")
 
 
+def _add_live(verbs: Any) -> None:
+    from analyzer.watch.options import add_options
+
+    verb = _verb(verbs, "live", _live, "Watch an interface, and say so when something goes wrong.")
+    add_options(verb, FORMATS)
+    _choice(verb)
+    _judgement(verb)
+
+
 # -- verbs --------------------------------------------------------------------------------------
 
 
@@ -338,9 +358,10 @@ def _rendered(view: View, style: str, stream: IO[str]) -> Iterator[str]:
 
         yield from (f"{line}\n" for line in ticket(view))
     else:
+        from analyzer.render.terminal import paint_for
         from analyzer.render.text import summary
 
-        yield from (f"{line}\n" for line in summary(view, _paint(stream)))
+        yield from (f"{line}\n" for line in summary(view, paint_for(stream)))
 
 
 def _locks(args: argparse.Namespace) -> int:
@@ -384,13 +405,14 @@ def _answer(
 ) -> None:
     from analyzer.render import sheet
     from analyzer.render.output import write
+    from analyzer.render.terminal import paint_for
     from analyzer.render.times import rfc3339
 
     if args.format == "json":
         when = None if at is None else rfc3339(at)
         write(sys.stdout, [sheet.document(schema, sheets, at=when, **more)])
     else:
-        _print(sheet.text(view, _paint(sys.stdout), sheets))
+        _print(sheet.text(view, paint_for(sys.stdout), sheets))
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -470,8 +492,9 @@ def _style(output: str) -> str:
 def _explain(args: argparse.Namespace) -> int:
     from analyzer.findings.catalogue import RULES
     from analyzer.render import pages, parameters
+    from analyzer.render.terminal import paint_for
 
-    paint = _paint(sys.stdout)
+    paint = paint_for(sys.stdout)
     if args.parameters:
         _print(parameters.index(paint))
         return DONE
@@ -484,6 +507,12 @@ def _explain(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _live(args: argparse.Namespace) -> int:
+    from analyzer.watch.command import live
+
+    return live(args, _filters(args), _settings(args))
+
+
 # -- what verbs share -----------------------------------------------------------------------------
 
 
@@ -494,11 +523,11 @@ def _filters(args: argparse.Namespace) -> Filters:
 
     confidence = getattr(args, "min_confidence", None)
     return Filters(
-        client=args.client,
-        server=args.server,
-        file=args.file,
-        since=None if args.since is None else parse(args.since),
-        until=None if args.until is None else parse(args.until),
+        client=getattr(args, "client", None),
+        server=getattr(args, "server", None),
+        file=getattr(args, "file", None),
+        since=None if getattr(args, "since", None) is None else parse(args.since),
+        until=None if getattr(args, "until", None) is None else parse(args.until),
         select=_codes(getattr(args, "select", None) or ()),
         ignore=_codes(getattr(args, "ignore", None) or ()),
         min_confidence=None if confidence is None else Confidence[confidence.upper()],
@@ -528,22 +557,29 @@ def _view(args: argparse.Namespace, filters: Filters) -> View:
 def _analysis(args: argparse.Namespace, **options: Any) -> Analysis:
     """Analyse, with what a terminal shows meanwhile."""
     from analyzer.engine import analyze
-    from analyzer.parameters import settings
+    from analyzer.render import terminal
 
-    said = dict(_assignment(word) for word in args.set)
     shows = sys.stderr is not None and sys.stderr.isatty()
     try:
         return analyze(
             args.captures,
             server_model=args.server_model,
-            settings=settings(said),
-            on_compile=_say_compile,
-            on_progress=_show_progress if shows else None,
+            settings=_settings(args),
+            on_compile=terminal.say_compile,
+            on_progress=terminal.show_progress if shows else None,
             **options,
         )
     finally:
         if shows:
-            sys.stderr.write("\r\x1b[K")
+            terminal.clear_progress()
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """Windows and thresholds as the user wants them."""
+    from analyzer.findings import catalogue  # noqa: F401 (declares them)
+    from analyzer.parameters import settings
+
+    return settings(dict(_assignment(word) for word in args.set))
 
 
 def _assignment(word: str) -> tuple[str, str]:
@@ -552,30 +588,6 @@ def _assignment(word: str) -> tuple[str, str]:
     if not equals:
         raise AnalyzerError(f"--set {word}: say NAME=VALUE")
     return name, value
-
-
-def _say_compile() -> None:
-    sys.stderr.write("lockscope: compiling the readers for this machine, once ...\n")
-
-
-def _show_progress(done: int, total: int | None) -> None:
-    share = f"{100 * done // total:3d} %" if total else f"{done >> 20} MiB"
-    sys.stderr.write(f"\rreading {share}")
-    sys.stderr.flush()
-
-
-def _paint(stream: IO[str]) -> Paint:
-    """Coloured and as wide as the terminal on one, plain and always the same elsewhere."""
-    from analyzer.render.paint import Paint
-
-    if not stream.isatty():
-        return Paint()
-    import shutil
-
-    return Paint(
-        not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb",
-        shutil.get_terminal_size().columns,
-    )
 
 
 def _print(lines: Iterator[str] | Sequence[str]) -> None:

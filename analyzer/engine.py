@@ -22,7 +22,7 @@ import numpy as np
 from analyzer import kernels
 from analyzer.capture.find import find_captures
 from analyzer.capture.reader import Reader
-from analyzer.capture.source import STDIN, Source, open_source
+from analyzer.capture.source import STDIN, open_source
 from analyzer.faults import MEANING, Fault, Faults, new_faults
 from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import Finding
@@ -123,10 +123,11 @@ class Engine:
         for delivery in self.front.block(rows):
             self.take(self.read(delivery))
 
-    def finish(self) -> None:
-        """The capture is over."""
+    def finish(self, now: int = 0) -> None:
+        """The capture is over; `now`: as long as that was watched, ns since the epoch."""
         for delivery in self.front.finish():
             self.take(self.read(delivery))
+        self.sessions.end = max(self.sessions.end, now)
         self.close()
 
     def close(self) -> None:
@@ -256,7 +257,7 @@ def analyze(
                     on_progress(done + source.bytes_read, total)
             frames += reader.frames
             done += source.bytes_read
-            infos.append(_info(source, reader))
+            infos.append(capture_info(source.path, reader))
             source.close()
         yield from engine.front.finish()
 
@@ -300,9 +301,10 @@ def worth_compiling(paths: Sequence[str]) -> bool:
     return size > ALWAYS_PLAIN and (size > PLAIN_WHEN_COLD or kernels.is_warm())
 
 
-def _info(source: Source, reader: Reader) -> CaptureInfo:
+def capture_info(path: str, reader: Reader) -> CaptureInfo:
+    """What a capture was, as far as it was read."""
     return CaptureInfo(
-        source.path,
+        path,
         reader.frames,
         reader.bytes,
         reader.first_time,

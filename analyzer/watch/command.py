@@ -1,0 +1,60 @@
+"""The verb `live`: options to a run.
+
+In: the arguments of the command line. Out: what a live run says, and its exit status.
+
+Never: knows how anything is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from analyzer import kernels
+from analyzer.engine import Engine
+from analyzer.errors import AnalyzerError
+from analyzer.parameters import Settings
+from analyzer.render.output import write
+from analyzer.render.terminal import paint_for, say_compile
+from analyzer.render.text import summary
+from analyzer.render.view import Filters, View
+from analyzer.watch import tables
+from analyzer.watch.journal import Journal
+from analyzer.watch.lines import Lines
+from analyzer.watch.run import Capture, Listener, from_interface, from_stdin, run
+from analyzer.watch.tool import interfaces
+
+DONE, FAILED = 0, 2
+
+
+def live(args: argparse.Namespace, filters: Filters, settings: Settings) -> int:
+    """Watch to the end; return the exit status."""
+    if args.list:
+        sys.stdout.write(interfaces())
+        return DONE
+    folder = tables.made(args.export) if args.export else None
+    if not kernels.is_warm():
+        say_compile()
+    listeners: list[Listener] = [Lines(sys.stdout)]
+    if args.jsonl:
+        listeners.append(Journal(args.jsonl, args.interface or "-"))
+    engine = Engine(True, args.server_model, settings=settings)
+    watch, why = run(_capture(args), engine, listeners, filters)
+    assert watch.analysis is not None
+    if why is not None and not watch.reader.frames:
+        raise AnalyzerError(why)
+    view = View(watch.analysis, filters)
+    write(sys.stdout, (f"{line}\n" for line in summary(view, paint_for(sys.stdout))))
+    sys.stdout.flush()
+    if folder is not None:
+        tables.write_tables(view, folder, args.format)
+    if why is not None:
+        sys.stderr.write(f"lockscope: {why}\n")
+        return FAILED
+    return DONE
+
+
+def _capture(args: argparse.Namespace) -> Capture:
+    if args.interface:
+        return from_interface(args.interface, args.filter, args.program)
+    return from_stdin()

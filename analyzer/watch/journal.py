@@ -1,0 +1,56 @@
+"""Findings as events in a file: JSON, one object a line.
+
+In: entries. Out: lines, each with `event` (`start`, `open`, `resolved`, `end`) and `time`.
+
+Theory. Lines are added to what the file holds, so that a service may be started again, and are there as soon
+as they are written. A finding has the fields of `analyze --format json`, and its id is the same in both of
+its events. `end` carries the counters, so that a reader knows that nothing more follows, and how much was
+seen.
+
+Never: rewrites a line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from analyzer.errors import AnalyzerError
+from analyzer.render import document
+from analyzer.render.clean import clean
+from analyzer.render.times import rfc3339
+from analyzer.render.view import View
+from analyzer.watch.diary import Entry
+from analyzer.watch.loop import Watch
+
+SCHEMA = "lockscope.events/1"
+
+
+class Journal:
+    """Writes events to a file."""
+
+    def __init__(self, path: str, source: str) -> None:
+        try:
+            self._stream: IO[str] = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 (closed at the end)
+        except OSError as error:
+            raise AnalyzerError(f"{path}: {error.strerror}") from None
+        self._write(
+            {"event": "start", "schema": SCHEMA, "time": rfc3339(time.time_ns()), "source": clean(source)}
+        )
+
+    def tell(self, entries: Sequence[Entry], watch: Watch) -> None:
+        """Write these, and the end when it has come."""
+        for entry in entries:
+            event = {"event": entry.state, "time": rfc3339(entry.time)}
+            self._write(event | document.finding(entry.finding))
+        if watch.analysis is not None:
+            view = View(watch.analysis)
+            event = {"event": "end", "time": rfc3339(watch.now)}
+            self._write(event | {"health": document.health(view), "counts": document.counts(view)})
+            self._stream.close()
+
+    def _write(self, event: document.Json) -> None:
+        self._stream.write(document.line(event))
+        self._stream.flush()

@@ -1,0 +1,132 @@
+"""The loop of a live capture: read, look, tell.
+
+In: a stream of capture bytes that goes on. Out: entries as findings become provable and when they are
+resolved; the `Analysis` at the end.
+
+Theory. The same engine as for a file takes in what there is. Between blocks, and when nothing comes, the
+rules look at what is known as if the capture ended now (`sessions.supposed`), by the clock of the packets.
+A look costs more the more is known; so the next one waits at least `REST` times as long as the last one
+took, and longer while there is much left to read: nothing is lost for the sake of being early.
+
+Never: waits for packets; keeps what `retention` drops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic
+
+from analyzer.capture.reader import Reader
+from analyzer.engine import Analysis, Engine, capture_info
+from analyzer.findings.catalogue import Key, judge
+from analyzer.findings.rule import Finding
+from analyzer.front import ARENA
+from analyzer.render.view import Filters
+from analyzer.sessions.supposed import as_if_over
+from analyzer.sessions.world import Sessions
+from analyzer.watch.clock import Clock
+from analyzer.watch.diary import Diary, Entry
+from analyzer.watch.pump import Pump
+
+LOOK = 0.25  # seconds from one look of the rules to the next
+REST = 4  # a look takes a fifth of the time at most
+BEHIND = 8 << 20  # bytes unread from which reading comes first,
+LATEST = 5.0  # but a look must not wait longer than this
+
+
+Found = list[tuple[Key, Finding]]
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast packets come."""
+
+    packets: int = 0
+    since: float = 0.0
+    rate: float = 0.0  # packets a second, over the last second or so
+
+    def note(self, packets: int, now: float) -> None:
+        """So many packets up to now."""
+        if now - self.since >= 1:
+            self.rate = (packets - self.packets) / (now - self.since)
+            self.packets, self.since = packets, now
+
+
+class Watch:
+    """A live capture being analysed."""
+
+    def __init__(
+        self, stream: Pump, engine: Engine, filters: Filters | None = None, drops: Callable[[], int] = int
+    ) -> None:
+        self.engine = engine
+        self._filters = filters or Filters()
+        self.reader = Reader(stream, engine.memory, ARENA, engine.compiled, engine.faults)
+        self.diary = Diary()
+        self.pace = Pace(since=monotonic())
+        self.cost = 0.0  # seconds the last look took
+        self.analysis: Analysis | None = None  # at the end
+        self._stream = stream
+        self._drops = drops  # packets that the capturing program says it lost
+        self._clock = Clock()
+        self._next = self._latest = monotonic()
+        self._known_since = 0
+
+    @property
+    def sessions(self) -> Sessions:
+        """What is known now."""
+        return self.engine.sessions
+
+    @property
+    def now(self) -> int:
+        """The time of the capture, ns since the epoch."""
+        return max(self.sessions.end, self._clock.now())
+
+    @property
+    def drops(self) -> int:
+        """Packets that were lost before they came here, as far as anybody says so."""
+        return max(self._drops(), self.reader.drops)
+
+    def entries(self) -> Iterator[list[Entry]]:
+        """What is new after each look, often nothing; ends when the capture does, which may be far away."""
+        while not self.reader.ended:
+            rows = self.reader.read_block(self.engine.packets)
+            if rows:
+                self.engine.feed(rows)
+                self._clock.packets(self.sessions.end)
+            now = monotonic()
+            self.pace.note(self.reader.frames, now)
+            if now >= self._next and (self._stream.waiting < BEHIND or now >= self._latest):
+                yield self._look(now)
+        yield self._end()
+
+    def _look(self, begin: float) -> list[Entry]:
+        """What can be said by now?"""
+        found: Found = []
+        now = self.now
+        if now:
+            with as_if_over(self.sessions, now):
+                found = self._wanted(judge(self.sessions, goes_on=True))
+        entries = self.diary.note(found, now, self._known_since)
+        end = monotonic()
+        self.cost = end - begin
+        self._next = end + max(LOOK, REST * self.cost)
+        self._latest = end + LATEST
+        return entries
+
+    def _end(self) -> list[Entry]:
+        """The capture is over: the last word, the same as that of `analyze`."""
+        now, engine = self.now, self.engine
+        engine.finish(now)
+        found = judge(engine.sessions)
+        health = engine.health()
+        health.dropped_by_capture = self.drops
+        info = capture_info(self._stream.path, self.reader)
+        self.analysis = Analysis(
+            [info], health, engine.counts(), [finding for _, finding in found], engine.sessions
+        )
+        return self.diary.note(self._wanted(found), now, self._known_since, patience=0)
+
+    def _wanted(self, found: Found) -> Found:
+        """What the user chose to hear of."""
+        return [(key, finding) for key, finding in found if self._filters.wants(finding)]

@@ -1,0 +1,30 @@
+"""The options of `live`.
+
+In: a parser. Out: the same, with them.
+
+Never: imports anything heavy: every verb makes this parser.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+
+def add_options(verb: argparse.ArgumentParser, formats: Sequence[str]) -> None:
+    """Add what only `live` knows."""
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument("-i", "--interface", metavar="IFACE", help="capture here, by dumpcap or tcpdump")
+    what.add_argument("stream", metavar="-", nargs="?", choices=("-",), help="a capture on standard input")
+    what.add_argument("--list", action="store_true", help="list the interfaces")
+    verb.add_argument(
+        "--program",
+        choices=("dumpcap", "tcpdump"),
+        help="capture with this (default: dumpcap if it is there)",
+    )
+    verb.add_argument("--filter", metavar="BPF", help="capture only what this filter of libpcap lets through")
+    verb.add_argument(
+        "--jsonl", metavar="FILE", help="add an event to FILE for each finding opened or resolved"
+    )
+    verb.add_argument("--export", metavar="DIR", help="write all tables (but calls) here at the end")
+    verb.add_argument("--format", choices=formats, default="csv", help="of the tables (default: csv)")

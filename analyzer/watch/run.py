@@ -1,0 +1,139 @@
+"""A live run: a source, the loop, those who are told, and an end in good order.
+
+In: options of the command line. Out: lines, events, tables, and the summary that `analyze` gives.
+
+Theory. However it ends (Ctrl-C, the capture program killed, the interface gone, the disk full), what was
+captured up to then is read, judged and summed up, and one line says why it ended. The first Ctrl-C ends the
+capture and lets what is under way arrive; a second one ends that, too.
+
+Never: loses what was captured; leaves a capture program behind.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Timer
+from typing import Any, Protocol
+
+from analyzer.capture.source import STDIN, open_source
+from analyzer.engine import Engine
+from analyzer.errors import AnalyzerError
+from analyzer.render.view import Filters
+from analyzer.watch.diary import Entry
+from analyzer.watch.loop import Watch
+from analyzer.watch.pump import Pump
+from analyzer.watch.tool import Child, installed
+
+LINGER = 0.5  # seconds in which the kernel hands over what it has: a capture program does not ask for it
+UNDER_WAY = 3.0  # seconds in which what was captured arrives after the end was asked for
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Listener(Protocol):
+    """Somebody who is told."""
+
+    def tell(self, entries: Sequence[Entry], watch: Watch) -> None:
+        """These are new; called after every look, also with none."""
+        ...
+
+
+class Capture:
+    """Where the packets come from, and how that ends."""
+
+    def __init__(self, pump: Pump, child: Child | None = None) -> None:
+        self.pump = pump
+        self.child = child
+        self._asked = False
+
+    def stop(self) -> None:
+        """End it: the first time in good order, the second time at once."""
+        if self._asked:
+            self.pump.stop()
+            return
+        self._asked = True
+        if self.child is not None:
+            _later(LINGER, self.child.stop)
+        _later(UNDER_WAY, self.pump.stop)
+
+    def drops(self) -> int:
+        """Packets that were lost, as far as the capture program says: its last words tell."""
+        if self.child is None:
+            return 0
+        if self.pump.at_end:
+            self.child.wait()
+        return self.child.drops
+
+    def close(self) -> str | None:
+        """It is over: why, where nobody asked for it."""
+        if self.child is None:
+            return None
+        if not self.pump.at_end:
+            self.child.stop()
+        self.child.wait()
+        return self.child.trouble
+
+
+def _later(seconds: float, what: Callable[[], None]) -> None:
+    timer = Timer(seconds, what)
+    timer.daemon = True
+    timer.start()
+
+
+def from_stdin() -> Capture:
+    """A capture on standard input."""
+    return Capture(Pump(STDIN, lambda: open_source(STDIN)))
+
+
+def from_interface(interface: str, capture_filter: str | None = None, program: str | None = None) -> Capture:
+    """A capture of an interface, by the program of that name or the one that is installed."""
+    tool = installed(program)
+    child = Child(tool, interface, tool.command(interface, capture_filter))
+    return Capture(Pump(interface, child.source), child)
+
+
+def run(
+    capture: Capture, engine: Engine, listeners: Sequence[Listener], filters: Filters
+) -> tuple[Watch, str | None]:
+    """Watch a capture to its end; return the watch, and why it ended where nobody asked for it."""
+    watch = Watch(capture.pump, engine, filters, capture.drops)
+    try:
+        with _asked_to_end(capture.stop), _rare_collections():
+            for entries in watch.entries():
+                for listener in listeners:
+                    listener.tell(entries, watch)
+    except AnalyzerError as error:
+        raise AnalyzerError(capture.close() or str(error)) from None
+    except BaseException:
+        capture.close()
+        raise
+    return watch, capture.close()
+
+
+@contextmanager
+def _asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
+    """Signals that end a program end the capture."""
+
+    def asked(_number: int, _frame: Any) -> None:
+        stop()
+
+    before = {number: signal.signal(number, asked) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Fewer runs of the garbage collector: most of what is made is kept for a while, and little of what is
+    dropped is in a circle."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

@@ -1,0 +1,171 @@
+"""The programs that capture: dumpcap and tcpdump, run as children.
+
+In: an interface, a filter. Out: a `Child`, whose standard output is a capture, and its last words.
+
+Theory. Capturing needs rights that an analyzer should not have, and buffers in the kernel that it need not
+manage: both are what these programs are for. dumpcap comes first, for it can have its rights by itself
+(capabilities of the file, or a group) and hands packets over several times a second. A child is asked to
+stop as Ctrl-C would, and then read to its end: what was captured is analysed. It runs in a process group of
+its own, so that the Ctrl-C of a terminal does not reach it before us.
+
+Never: opens a packet socket itself.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Thread
+from typing import IO
+
+from analyzer.capture.source import Source
+from analyzer.errors import AnalyzerError
+
+BUFFER = 64  # MiB in the kernel: a second of heavy traffic while findings are made
+LINES_KEPT = 50
+PATIENCE = 5.0  # seconds in which a child that was asked to stop does
+
+DENIED = re.compile(r"permission|not permitted|Operation not allowed", re.IGNORECASE)
+ABSENT = re.compile(r"no such device|there is no device|no such interface|doesn't exist", re.IGNORECASE)
+DROPPED = re.compile(
+    r"received/dropped on interface .*?: \d+/(\d+)|(\d+) packets dropped by (?:kernel|interface)"
+)
+CHATTER = re.compile(
+    r"^(Capturing on|File: |Packets captured|Packets: |Packets received|tcpdump: listening|"
+    r"\d+ packets? (captured|received|dropped))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program that captures."""
+
+    name: str
+    package: str  # of Debian
+    arguments: tuple[str, ...]
+    listing: tuple[str, ...]
+
+    @property
+    def path(self) -> str | None:
+        """Where it is installed."""
+        return shutil.which(self.name) or shutil.which(self.name, path="/usr/sbin:/usr/bin:/sbin")
+
+    def command(self, interface: str, capture_filter: str | None) -> list[str]:
+        """What to run to have packets of an interface on standard output."""
+        command = [self.path or self.name, *self.arguments, "-i", interface, "-w", "-"]
+        if capture_filter:
+            command += ["-f", capture_filter] if self.name == "dumpcap" else [capture_filter]
+        return command
+
+
+DUMPCAP = Tool("dumpcap", "wireshark-common", ("-q", "-B", str(BUFFER)), ("-D",))
+TCPDUMP = Tool(
+    "tcpdump", "tcpdump", ("-n", "-U", "--nano", "--immediate-mode", "-B", str(BUFFER << 10)), ("-D",)
+)
+TOOLS = (DUMPCAP, TCPDUMP)
+
+
+def installed(name: str | None = None) -> Tool:
+    """The program to capture with, the one of this name if given; raises where there is none."""
+    wanted = [tool for tool in TOOLS if name in (None, tool.name)]
+    for tool in wanted:
+        if tool.path is not None:
+            return tool
+    raise AnalyzerError(
+        f"not installed: {' and '.join(tool.name for tool in wanted)}; install one: apt install "
+        + ", or: apt install ".join(tool.package for tool in wanted)
+    )
+
+
+def interfaces() -> str:
+    """The interfaces that can be captured from, one a line."""
+    tool = installed()
+    done = subprocess.run(
+        [tool.path or tool.name, *tool.listing], capture_output=True, text=True, check=False, errors="replace"
+    )
+    if done.returncode:
+        raise AnalyzerError(complaint(tool, "any interface", done.stderr.splitlines()))
+    return done.stdout
+
+
+def complaint(tool: Tool, interface: str, lines: Sequence[str]) -> str:
+    """What a program that could not capture said, on one line, with what mends it."""
+    said = [line for line in map(str.strip, lines) if line and not CHATTER.match(line)]
+    text = " ".join(said)
+    if ABSENT.search(text):
+        return f"there is no interface {interface}; lockscope live --list names those that there are"
+    if DENIED.search(text):
+        rights = f"sudo setcap cap_net_raw,cap_net_admin+eip {tool.path}"
+        return f"no right to capture on {interface}: run lockscope as root, or once: {rights}"
+    return (
+        f"{tool.name} stopped: {said[0].removeprefix(f'{tool.name}: ')}" if said else f"{tool.name} stopped"
+    )
+
+
+class Child:
+    """A running capture program."""
+
+    def __init__(self, tool: Tool, interface: str, command: Sequence[str]) -> None:
+        self.tool = tool
+        self.interface = interface
+        self.asked = False  # whether we told it to stop
+        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            process_group=0,
+        )
+        self._listener = Thread(target=self._listen, name="lockscope-listener", daemon=True)
+        self._listener.start()
+
+    def source(self) -> Source:
+        """The capture on its standard output."""
+        assert self._process.stdout is not None
+        return Source(self.interface, self._process.stdout, None)
+
+    def stop(self) -> None:
+        """Ask it to stop."""
+        self.asked = True
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGINT)
+
+    def wait(self) -> None:
+        """Wait until it is gone; make it go where it does not."""
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._listener.join(PATIENCE)
+
+    @property
+    def drops(self) -> int:
+        """Packets that it says were lost, in its last words."""
+        found = [DROPPED.search(line) for line in self._lines]
+        return sum(int(match[1] or match[2]) for match in found if match)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it ended, where nobody asked it to."""
+        if self.asked:
+            return None
+        lines = list(self._lines)
+        code = self._process.returncode
+        if code is not None and code < 0 and not any(not CHATTER.match(line) for line in lines):
+            lines.append(f"killed by {signal.Signals(-code).name}")
+        return complaint(self.tool, self.interface, lines)
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        stream: IO[bytes] = self._process.stderr
+        for line in iter(stream.readline, b""):
+            self._lines.append(line.decode(errors="replace").rstrip())
