@@ -1,7 +1,7 @@
 """Everything that is generated and checked in: `python -m tests.regen` writes it, `--check` compares.
 
 In: the captures, the rules, the declarations, the columns, the command line. Out: `reports/` (what
-lockscope says of every capture) and `docs/reference/`.
+lockscope says of every capture), `docs/reference/` and `docs/questions.md`.
 
 Theory. Text that the program can write is written by the program and reviewed as a diff. Reports name
 captures by their path in the project and nothing that differs between machines, so that the same sources
@@ -20,6 +20,7 @@ from contextlib import chdir
 from pathlib import Path
 from unittest import mock
 
+from tests import questions
 from tests.expectations import expectations
 
 ROOT = Path(__file__).parent.parent
@@ -127,9 +128,10 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Path and text of every page of the reference."""
+    """Path and text of every page of the reference, and of the questions."""
     for name, made in PAGES.items():
         yield REFERENCE / name, made()
+    yield questions.PAGE, questions.page()
 
 
 def _text(lines: Iterator[str] | list[str]) -> str:

@@ -383,7 +383,7 @@ def lock_lost_silently(s: Sessions) -> Iterator[Case]:
             yield two_owners(s, overlap)
 
 
-@rule("lock-taken-in-recovery", CRITICAL)
+@rule("lock-taken-in-recovery", CRITICAL, family="recovery")
 def lock_taken_in_recovery(s: Sessions) -> Iterator[Case]:
     """After a restart of the lock service someone else got a lock whose holder was not asked.
 

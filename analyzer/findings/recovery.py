@@ -390,7 +390,7 @@ def false_reboot_notice(s: Sessions) -> Iterator[Case]:
         )
 
 
-@rule("nsm-notify-spoofed", CRITICAL)
+@rule("nsm-notify-spoofed", CRITICAL, family="security")
 def nsm_notify_spoofed(s: Sessions) -> Iterator[Case]:
     """A host announced somebody else's reboot.
 

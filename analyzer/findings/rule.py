@@ -99,11 +99,12 @@ class Rule:
 
 
 def rule(
-    code: str, severity: Severity, at_end: bool = False
+    code: str, severity: Severity, family: str | None = None, at_end: bool = False
 ) -> Callable[[Callable[[Sessions], Iterator[Case]]], Rule]:
     """Make a rule of a check; its docstring is its page.
 
-    `at_end`: it speaks of the end or the whole of a capture, and is not asked while one goes on.
+    Its family is that of its module (`leaks_races` is of the leaks), unless it says otherwise. `at_end`: it
+    speaks of the end or the whole of a capture, and is not asked while one goes on.
     """
 
     def made(check: Callable[[Sessions], Iterator[Case]]) -> Rule:
@@ -111,8 +112,8 @@ def rule(
         missing = [name for name in SECTIONS if name not in sections]
         if missing:
             raise TypeError(f"rule {code} has no section {', '.join(missing)}")
-        family = check.__module__.rsplit(".", 1)[1].split("_")[0]  # leaks, leaks_races: one family
-        return Rule(code, family, severity, check, title, sections, at_end)
+        home = check.__module__.rsplit(".", 1)[1].split("_")[0]
+        return Rule(code, family or home, severity, check, title, sections, at_end)
 
     return made
 

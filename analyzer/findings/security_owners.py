@@ -144,7 +144,7 @@ def _released_by(overlap: Overlap) -> Operation | None:
     return None
 
 
-@rule("unmonitored-lock", LOW)
+@rule("unmonitored-lock", LOW, family="leaks")
 def unmonitored_lock(s: Sessions) -> Iterator[Case]:
     """A lock was taken that no reboot will ever free.
 

@@ -268,3 +268,50 @@ def test_causes_exist_and_order_holds(name: str) -> None:
     assert len(ids) == len(set(ids))
     assert {cause for finding in found for cause in finding.caused_by} <= set(ids)
     assert found == sorted(found, key=lambda f: (-f.severity, f.first_time, f.id))
+
+
+# -- families -------------------------------------------------------------------------------------
+
+FAMILY_OF = {
+    "leaks": (
+        "lock-open-at-capture-end lock-held-after-umnt lock-held-by-vanished-client "
+        "lock-survived-client-reboot lock-orphaned-by-duplicate lock-leaked-by-cancel-race "
+        "lock-leaked-by-refused-grant unlock-unanswered unlock-refused residual-range-after-unlock "
+        "unlock-owner-mismatch share-reservation-leaked unmonitored-lock lock-on-stale-file "
+        "lock-lost-silently "
+    ),
+    "callbacks": (
+        "grant-callback-unanswered grant-callback-unreachable grant-callback-missing "
+        "grant-unsolicited grant-mismatch async-result-missing async-result-orphan "
+        "grant-delivered-by-poll grant-repeated-after-acceptance grant-wrong-destination "
+        "blocked-without-block grant-accepted-twice "
+    ),
+    "unmount": (
+        "mount-open-at-capture-end umnt-but-traffic-continues mount-without-release umnt-lost "
+        "umnt-mismatch rmtab-stale-entry mount-count-imbalance umntall-ineffective "
+        "export-pinned-by-locks nfs3-proc-22 mnt-denied mnt-unused "
+    ),
+    "recovery": (
+        "recovery-completed grace-period-active grace-longer-than-expected grace-without-notify "
+        "reclaim-outside-grace reclaim-refused reclaim-missing lock-taken-in-recovery "
+        "reclaim-fabricated nsm-notify-unanswered nsm-name-mismatch nsm-state-anomaly "
+        "nsm-monitor-failed peer-restarted-without-notify false-reboot-notice notify-before-ready "
+    ),
+    "security": (
+        "nsm-notify-spoofed nlm-smnotify-remote free-all-unexpected foreign-unlock owner-collision "
+        "nlm-auth-anomaly unprivileged-source-port cookie-reuse-conflict version-or-proc-mismatch "
+        "malformed-xdr range-suspicious sm-mon-remote portmap-tamper io-against-foreign-lock "
+    ),
+    "performance": (
+        "lock-convoy lock-starvation long-hold nonblocking-retry-storm blocked-too-long "
+        "nlm-server-stall rpc-retransmit-storm port-lookup-storm nlm-connection-churn "
+        "lock-ping-pong deadlock "
+    ),
+    "visibility": ("no-nlm-traffic capture-blind-spot network-loss "),
+}
+
+
+def test_every_code_is_in_its_family() -> None:
+    """Programs group findings by family: it may never change."""
+    expected = {code: family for family, codes in FAMILY_OF.items() for code in codes.split()}
+    assert {code: rule.family for code, rule in RULES.items() if code in expected} == expected
