@@ -27,6 +27,7 @@ from analyzer.errors import AnalyzerError
 if TYPE_CHECKING:
     from analyzer.engine import Analysis
     from analyzer.parameters import Settings
+    from analyzer.render.anonymous import Veil
     from analyzer.render.sheet import Sheet
     from analyzer.render.times import Instant
     from analyzer.render.view import Filters, View
@@ -132,13 +133,6 @@ def _verb(
     return verb
 
 
-def _count(text: str) -> int:
-    """A number of things: 1 or more."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames")
-    return int(text)
-
-
 def _captures(verb: argparse.ArgumentParser, once: str = " - for standard input;") -> None:
     """Captures and filters; `once` is empty for a verb that reads a capture twice."""
     verb.add_argument(
@@ -197,6 +191,21 @@ def _choice(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--min-confidence", choices=CONFIDENCES, help="only findings at least so sure")
 
 
+def _anonymize(verb: argparse.ArgumentParser) -> None:
+    group = verb.add_argument_group("what may be given away")
+    group.add_argument(
+        "--anonymize",
+        action="store_true",
+        help="replace addresses, names, paths, owners and handles; the same by the same all over the run "
+        "(numbers, times and ports stay)",
+    )
+    group.add_argument(
+        "--anonymize-key",
+        metavar="FILE",
+        help="a file with a secret of 16 bytes or more, for the same pseudonyms in every run",
+    )
+
+
 def _add_analyze(verbs: Any) -> None:
     verb = _verb(verbs, "analyze", _analyze, "Say what happened, and what went wrong.")
     _captures(verb)
@@ -205,6 +214,7 @@ def _add_analyze(verbs: Any) -> None:
     verb.add_argument("--output", metavar="FILE", help="write to a file (default: standard output)")
     _choice(verb)
     verb.add_argument("--fail-on", choices=SEVERITIES, help="exit with 1 if a finding is at least so severe")
+    _anonymize(verb)
 
 
 def _add_locks(verbs: Any) -> None:
@@ -277,6 +287,7 @@ def _add_export(verbs: Any) -> None:
         "--output", metavar="FILE", required=True, help="F.csv, F.parquet or F.jsonl; - for standard output"
     )
     verb.add_argument("--format", choices=FORMATS, help="whatever FILE is called (default for -: csv)")
+    _anonymize(verb)
 
 
 def _add_evidence(verbs: Any) -> None:
@@ -293,6 +304,7 @@ def _add_evidence(verbs: Any) -> None:
     verb.add_argument(
         "--output", metavar="FILE", help="write there (default: ID.pcapng or CODE.pcapng, here)"
     )
+    _anonymize(verb)
 
 
 def _add_dissect(verbs: Any) -> None:
@@ -313,7 +325,7 @@ def _add_dissect(verbs: Any) -> None:
         "Each capture is compared by itself, without filters",
     )
     verb.add_argument(
-        "--first", metavar="N", type=_count, help="with --compare: only the first N frames of a capture"
+        "--first", metavar="N", type=int, help="with --compare: only the first N frames of a capture"
     )
 
 
@@ -340,9 +352,10 @@ def _analyze(args: argparse.Namespace) -> int:
     from analyzer.findings.rule import Severity
     from analyzer.render.output import text_output, write
 
+    veil = _veil(args)
     filters = _filters(args)
     with text_output(args.output) as stream:
-        view = _view(args, filters)
+        view = _view(args, filters, veil)
         write(stream, _rendered(view, args.format, stream))
     limit = len(SEVERITIES) if args.fail_on is None else Severity[args.fail_on.upper()]
     return FOUND if any(found.severity >= limit for found in view.findings) else DONE
@@ -416,13 +429,15 @@ def _answer(
 
 
 def _export(args: argparse.Namespace) -> int:
-    style = args.format or _style(args.output)
-    filters = _filters(args)
-    from analyzer.render.export import export
+    from analyzer.render.export import export, style_of
+
+    style = args.format or style_of(args.output)
+    veil = _veil(args)
+    filters = _filters(args) if veil is None else veil.filters(_filters(args))
     from analyzer.render.output import binary_output
 
     with binary_output(args.output) as stream:
-        late = export(lambda taps: _analysis(args, taps=taps), args.table, style, stream, filters)
+        late = export(lambda taps: _analysis(args, veil, taps), args.table, style, stream, filters)
     if late:
         sys.stderr.write(f"lockscope: {late} replies came too late to be put beside their calls\n")
     return DONE
@@ -433,20 +448,30 @@ def _evidence(args: argparse.Namespace) -> int:
     from analyzer.render.evidence import chosen, frames_of, write_evidence
     from analyzer.render.output import binary_output
     from analyzer.render.reread import refuse_read_once
+    from analyzer.render.view import codes
 
     refuse_read_once(args.captures)
+    veil = _veil(args)
     filters = _filters(args)
-    _codes([args.code or ""])
-    output = args.output or f"{Path(args.finding or args.code).name}.pcapng"
+    codes([args.code or ""])
+    what = Path(args.finding or args.code).name
+    output = args.output or f"{what if veil is None else what + '-anonymized'}.pcapng"
     with binary_output(output) as stream:
         view = _view(args, filters)
         found = chosen(view, args.finding, args.code)
         if Path(output).exists() and any(Path(output).samefile(info.path) for info in view.analysis.captures):
             raise AnalyzerError(f"{output}: is a capture that is read; give another name with --output")
-        frames = frames_of(view, found)
+        if veil is None:
+            frames = frames_of(view, found)
+        else:
+            from analyzer.render.veiled import veiled
+
+            frames, found = veiled(view, found, _analysis(args, veil).findings, veil)
         write_evidence(stream, frames, found)
     if output != "-":
         _print([f"{clean(output)}: {len(frames)} frames"])
+    if veil is not None:
+        sys.stderr.writelines(f"lockscope: {number} {what}\n" for what, number in veil.lost.items())
     return DONE
 
 
@@ -458,7 +483,13 @@ def _dissect(args: argparse.Namespace) -> int:
     refuse_read_once(args.captures)
     tshark_path()
     if args.compare:
-        return _compare(args)
+        from analyzer.render.compare import reports
+
+        status = DONE
+        for lines, differs in reports(args.captures, args.first):
+            _print(lines)
+            status = FOUND if differs else status
+        return status
     view = _view(args, _filters(args))
     finding = chosen(view, args.finding, None)[0]
     frames = frames_of(view, [finding])
@@ -466,33 +497,11 @@ def _dissect(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _compare(args: argparse.Namespace) -> int:
-    from analyzer.capture.find import find_captures
-    from analyzer.render.compare import compare, report
-    from analyzer.render.dissect import PREFERENCES, tshark_path
-
-    differs = False
-    for path in find_captures(args.captures)[0]:
-        made = compare(tshark_path(), path, PREFERENCES, args.first)
-        _print(report(path, made, args.first))
-        differs |= bool(made.differences)
-    return FOUND if differs else DONE
-
-
-def _style(output: str) -> str:
-    """The format that a file's name asks for."""
-    if output == "-":
-        return "csv"
-    suffix = output.rpartition(".")[2].lower()
-    if suffix not in FORMATS:
-        raise AnalyzerError(f"{output}: end the name in .csv, .parquet or .jsonl, or give --format")
-    return suffix
-
-
 def _explain(args: argparse.Namespace) -> int:
     from analyzer.findings.catalogue import RULES
     from analyzer.render import pages, parameters
     from analyzer.render.terminal import paint_for
+    from analyzer.render.view import codes
 
     paint = paint_for(sys.stdout)
     if args.parameters:
@@ -501,7 +510,7 @@ def _explain(args: argparse.Namespace) -> int:
     if args.code is None:
         _print(pages.index(RULES.values(), paint))
         return DONE
-    known = _codes([args.code])
+    known = codes([args.code])
     for code in sorted(known):
         _print(pages.page(RULES[code], paint))
     return DONE
@@ -519,7 +528,7 @@ def _live(args: argparse.Namespace) -> int:
 def _filters(args: argparse.Namespace) -> Filters:
     from analyzer.findings.rule import Confidence
     from analyzer.render.times import parse
-    from analyzer.render.view import Filters
+    from analyzer.render.view import Filters, codes
 
     confidence = getattr(args, "min_confidence", None)
     return Filters(
@@ -528,66 +537,56 @@ def _filters(args: argparse.Namespace) -> Filters:
         file=getattr(args, "file", None),
         since=None if getattr(args, "since", None) is None else parse(args.since),
         until=None if getattr(args, "until", None) is None else parse(args.until),
-        select=_codes(getattr(args, "select", None) or ()),
-        ignore=_codes(getattr(args, "ignore", None) or ()),
+        select=codes(getattr(args, "select", None) or ()),
+        ignore=codes(getattr(args, "ignore", None) or ()),
         min_confidence=None if confidence is None else Confidence[confidence.upper()],
     )
 
 
-def _codes(words: Sequence[str]) -> frozenset[str]:
-    """Codes of findings, as a user lists them or their families; raises on one that there is not."""
-    wanted = {code.strip() for word in words for code in word.split(",")}
-    wanted.discard("")
-    if not wanted:
-        return frozenset()
-    from analyzer.findings.catalogue import RULES
-    from analyzer.findings.rule import FAMILIES
-
-    for word in sorted(wanted - RULES.keys() - set(FAMILIES)):
-        raise AnalyzerError(f"no finding has the code {word}; the codes are {', '.join(sorted(RULES))}")
-    return frozenset(code for code, rule in RULES.items() if {code, rule.family} & wanted)
-
-
-def _view(args: argparse.Namespace, filters: Filters) -> View:
+def _view(args: argparse.Namespace, filters: Filters, veil: Veil | None = None) -> View:
     from analyzer.render.view import View
 
-    return View(_analysis(args), filters)
+    return View(_analysis(args, veil), filters if veil is None else veil.filters(filters))
 
 
-def _analysis(args: argparse.Namespace, **options: Any) -> Analysis:
+def _veil(args: argparse.Namespace) -> Veil | None:
+    """What anonymizes, where that is asked for."""
+    if not args.anonymize and args.anonymize_key is None:
+        return None
+    from analyzer.render.anonymous import veil
+
+    return veil(args.anonymize, args.anonymize_key)
+
+
+def _analysis(args: argparse.Namespace, veil: Veil | None = None, taps: Sequence[Any] = ()) -> Analysis:
     """Analyse, with what a terminal shows meanwhile."""
     from analyzer.engine import analyze
     from analyzer.render import terminal
 
     shows = sys.stderr is not None and sys.stderr.isatty()
     try:
-        return analyze(
+        analysis = analyze(
             args.captures,
             server_model=args.server_model,
             settings=_settings(args),
             on_compile=terminal.say_compile,
             on_progress=terminal.show_progress if shows else None,
-            **options,
+            taps=taps if veil is None else (veil, *taps),
         )
     finally:
         if shows:
             terminal.clear_progress()
+    if veil is not None:
+        veil.rename(analysis)
+    return analysis
 
 
 def _settings(args: argparse.Namespace) -> Settings:
     """Windows and thresholds as the user wants them."""
     from analyzer.findings import catalogue  # noqa: F401 (declares them)
-    from analyzer.parameters import settings
+    from analyzer.parameters import assignment, settings
 
-    return settings(dict(_assignment(word) for word in args.set))
-
-
-def _assignment(word: str) -> tuple[str, str]:
-    """NAME and VALUE of NAME=VALUE."""
-    name, equals, value = word.partition("=")
-    if not equals:
-        raise AnalyzerError(f"--set {word}: say NAME=VALUE")
-    return name, value
+    return settings(dict(assignment(word) for word in args.set))
 
 
 def _print(lines: Iterator[str] | Sequence[str]) -> None:

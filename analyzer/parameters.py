@@ -96,3 +96,11 @@ def settings(said: Mapping[str, str | float]) -> Settings:
             )
         made[parameter] = parameter.value(value)
     return made
+
+
+def assignment(word: str) -> tuple[str, str]:
+    """NAME and VALUE of NAME=VALUE."""
+    name, equals, value = word.partition("=")
+    if not equals:
+        raise AnalyzerError(f"--set {word}: say NAME=VALUE")
+    return name, value

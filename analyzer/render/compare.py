@@ -15,19 +15,22 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from analyzer.capture.find import find_captures
 from analyzer.capture.reader import Reader
 from analyzer.capture.source import open_source
 from analyzer.engine import worth_compiling
+from analyzer.errors import AnalyzerError
 from analyzer.faults import MEANING, new_faults
 from analyzer.front import FLOOR, Delivery, Front
 from analyzer.messages.row import matrix_of
 from analyzer.protocols import REGISTRY, find, procedure_label
 from analyzer.protocols.rpc import AUTH_ERROR, AUTH_SYS, AUTH_SYS_BODY, GSS_BODY, RPC_MISMATCH, RPCSEC_GSS
 from analyzer.render.clean import clean
+from analyzer.render.dissect import PREFERENCES, tshark_path
 from analyzer.render.pdml import Shown, shown
 from analyzer.render.wireshark import HEADER, IN_AUTH_SYS, IN_GSS, NAMES, known_reason, name_of, why_not
 from analyzer.schema.columns import columns
@@ -345,6 +348,15 @@ def _flat(table: str, values: dict[str, Any]) -> Iterator[tuple[str, Value]]:
 
 
 # -- said -------------------------------------------------------------------------------------
+
+
+def reports(paths: Sequence[str], first: int | None) -> Iterator[tuple[Iterator[str], bool]]:
+    """Of each capture what there is to say, and whether the two sides differ."""
+    if first is not None and first < 1:
+        raise AnalyzerError(f"--first {first}: is no number of frames")
+    for path in find_captures(paths)[0]:
+        made = compare(tshark_path(), path, PREFERENCES, first)
+        yield report(path, made, first), bool(made.differences)
 
 
 def report(path: str, made: Comparison, first: int | None) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.render.clean import clean
-from analyzer.render.reread import Frame, reread
+from analyzer.render.reread import Alias, Frame, reread
 
 if TYPE_CHECKING:
     from analyzer.findings.rule import Finding
@@ -39,10 +39,10 @@ def chosen(view: View, finding: str | None, code: str | None) -> list[Finding]:
     return found
 
 
-def frames_of(view: View, findings: Sequence[Finding]) -> list[Frame]:
-    """The frames that the findings rest on."""
+def frames_of(view: View, findings: Sequence[Finding], alias: Alias = str) -> list[Frame]:
+    """The frames that the findings rest on, with addresses as `alias` says them."""
     numbers = {number for finding in findings for number in finding.frames}
-    return reread([info.path for info in view.analysis.captures], numbers)
+    return reread([info.path for info in view.analysis.captures], numbers, alias)
 
 
 def comments(frame: Frame, findings: Sequence[Finding]) -> list[str]:

@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
+from analyzer.errors import AnalyzerError
 from analyzer.records.calls import Calls, Chunk
 from analyzer.render import rows
 from analyzer.render.arrow import chosen, from_chunk, from_rows
-from analyzer.render.tables import joined, writer
+from analyzer.render.tables import FORMATS, joined, writer
 from analyzer.render.view import Filters, View
 
 if TYPE_CHECKING:
@@ -61,6 +62,16 @@ def _calls(analyse: Analyse, write: Callable[[Any], None], filters: Filters) -> 
             written.result()
     View(analysis, filters)  # complains of a host that nobody is called
     return calls.late
+
+
+def style_of(output: str) -> str:
+    """The format that a file's name asks for."""
+    if output == "-":
+        return "csv"
+    suffix = output.rpartition(".")[2].lower()
+    if suffix not in FORMATS:
+        raise AnalyzerError(f"{output}: end the name in .csv, .parquet or .jsonl, or give --format")
+    return suffix
 
 
 def table(analyse: Analyse, name: str) -> Any:

@@ -12,7 +12,7 @@ Never: keeps a frame that nobody asked for; reads what can be read once only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from analyzer.schema.xdr import Type
 from analyzer.sessions.hosts import address_text
 from analyzer.tables import ACK, FIN, RST, SYN, UDP, Bytes, Messages, Packets
 
+Alias = Callable[[str], str]
+
 PRIVACY = 3
 FLAGS = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (ACK, "ACK"))
 
@@ -48,6 +50,8 @@ class Message:
     body: Type | None
     values: dict[str, Any]
     remark: str | None  # why values are missing
+    raw: bytes = b""  # as captured
+    row: Any = None  # its columns, of which positions are those of the memory it lay in
 
 
 @dataclass(slots=True)
@@ -79,8 +83,11 @@ def refuse_read_once(paths: Sequence[str]) -> None:
             raise AnalyzerError(f"{path}: is read twice, so it must be a file; save the capture first")
 
 
-def reread(paths: Sequence[str], wanted: Collection[int]) -> list[Frame]:
-    """The wanted frames of captures in the order of reading; raises where one is no longer there."""
+def reread(paths: Sequence[str], wanted: Collection[int], alias: Alias = str) -> list[Frame]:
+    """The wanted frames of captures in the order of reading; raises where one is no longer there.
+
+    `alias` is what addresses are shown as.
+    """
     compiled, faults = worth_compiling(paths), new_faults()
     front = Front(compiled, faults)
     numbers = np.array(sorted(wanted), np.int64)
@@ -93,10 +100,10 @@ def reread(paths: Sequence[str], wanted: Collection[int]) -> list[Frame]:
                 for frame in _packets(front.memory, front.packets, rows, numbers, path, frames):
                     found[frame.number] = frame
                 for delivery in front.block(rows):
-                    _describe(front.memory, delivery, numbers, found)
+                    _describe(front.memory, delivery, numbers, found, alias)
             frames += reader.frames
     for delivery in front.finish():
-        _describe(front.memory, delivery, numbers, found)
+        _describe(front.memory, delivery, numbers, found, alias)
     if len(found) < len(numbers):
         raise AnalyzerError(f"{', '.join(paths)}: changed between the first and the second reading")
     return [found[number] for number in numbers.tolist()]
@@ -115,12 +122,12 @@ def _packets(
         yield Frame(number, path, number - before, time, link, wire, data)
 
 
-def _describe(memory: Bytes, delivery: Delivery, wanted: Any, found: dict[int, Frame]) -> None:
+def _describe(memory: Bytes, delivery: Delivery, wanted: Any, found: dict[int, Frame], alias: Alias) -> None:
     """What a delivery says about the wanted frames."""
     for row in np.flatnonzero(np.isin(delivery.messages.frame[: delivery.rows], wanted)).tolist():
         frame = found.get(int(delivery.messages.frame[row]))
         if frame is not None:
-            frame.messages.append(_message(memory, delivery, row))
+            frame.messages.append(_message(memory, delivery, row, alias))
     for event in delivery.events:
         frame = found.get(event.frame)
         text = _event(event)
@@ -136,7 +143,7 @@ def _event(event: Event) -> str:
     return "ICMP: cannot be reached" if isinstance(event, Unreachable) else ""
 
 
-def _message(memory: Bytes, delivery: Delivery, row: int) -> Message:
+def _message(memory: Bytes, delivery: Delivery, row: int, alias: Alias) -> Message:
     m = Messages._make(int(column[row]) for column in delivery.messages)
     kind: Any = (m.program, m.version, m.procedure)
     is_reply = bool(m.reply)
@@ -144,7 +151,10 @@ def _message(memory: Bytes, delivery: Delivery, row: int) -> Message:
     body, values, remark = _decoded(memory, m, kind, is_reply)
     ends = [
         f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        for address, port in ((_address(delivery, m.src), m.sport), (_address(delivery, m.dst), m.dport))
+        for address, port in (
+            (alias(_address(delivery, m.src)), m.sport),
+            (alias(_address(delivery, m.dst)), m.dport),
+        )
     ]
     status = None
     if is_reply and int(m.status) >= 0:
@@ -157,6 +167,8 @@ def _message(memory: Bytes, delivery: Delivery, row: int) -> Message:
         body,
         values,
         remark,
+        memory[m.start : m.start + m.kept].tobytes(),
+        m,
     )
 
 

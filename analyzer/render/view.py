@@ -12,7 +12,7 @@ Never: changes an analysis.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,6 +61,20 @@ def addresses(sessions: Sessions, wanted: str) -> set[str]:
         hosts = sessions.hosts
         return {hosts.address(host) for host in hosts.named(wanted.encode("utf-8", "surrogateescape"))}
     return {str(getattr(address, "ipv4_mapped", None) or address)}
+
+
+def codes(words: Sequence[str]) -> frozenset[str]:
+    """Codes of findings, as a user lists them or their families; raises on one that there is not."""
+    wanted = {code.strip() for word in words for code in word.split(",")}
+    wanted.discard("")
+    if not wanted:
+        return frozenset()
+    from analyzer.findings.catalogue import RULES
+    from analyzer.findings.rule import FAMILIES
+
+    for word in sorted(wanted - RULES.keys() - set(FAMILIES)):
+        raise AnalyzerError(f"no finding has the code {word}; the codes are {', '.join(sorted(RULES))}")
+    return frozenset(code for code, rule in RULES.items() if {code, rule.family} & wanted)
 
 
 class View:

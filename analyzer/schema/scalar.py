@@ -23,6 +23,7 @@ from analyzer.schema.xdr import (
     MOST_ENTRIES,
     U32,
     U64,
+    VOID,
     Array,
     Bool,
     Field,
@@ -67,6 +68,31 @@ def decode_one(declared: Type, data: bytes | bytearray | memoryview, size: int |
     except _Stop:
         pass
     return Decoded(values, reader.fault, reader.at, reader.breadcrumbs)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where the bytes of a text, of opaque bytes or of bulk data stand in a message."""
+
+    name: str  # the field that holds them
+    type: Type
+    start: int
+    stop: int
+    kept: bool
+
+
+def spans(
+    declared: Type, data: bytes | bytearray | memoryview, size: int | None = None
+) -> tuple[list[Span], Decoded]:
+    """The spans of a message, and what `decode_one` makes of it."""
+    reader = _Surveyor(bytes(data), size)
+    values: Values = {}
+    try:
+        reader.walk(declared, "", values)
+        reader.finish()
+    except _Stop:
+        pass
+    return reader.found, Decoded(values, reader.fault, reader.at, reader.breadcrumbs)
 
 
 class _Stop(Exception):
@@ -224,3 +250,27 @@ class _Reader:
         whole = self.size is None or self.size <= len(self.data)
         if whole and self.at < len(self.data):
             self.note(Fault.XDR_TRAILING, self.at)
+
+
+@dataclass(slots=True)
+class _Surveyor(_Reader):
+    """Reads, and notes where what it read stands."""
+
+    found: list[Span] = field(default_factory=list)
+
+    def leaf(self, declared: Type) -> int | bool | bytes:
+        value = _Reader.leaf(self, declared)
+        if isinstance(value, bytes) and value:
+            start = self.at - (padded(len(value)) if not isinstance(declared, Rest) else len(value))
+            self._note_span(declared, start, start + len(value), True)
+        return value
+
+    def bulk(self, limit: int) -> int:
+        at = self.at + 4
+        size = _Reader.bulk(self, limit)
+        self._note_span(VOID, min(at, self.at), self.at, False)
+        return size
+
+    def _note_span(self, declared: Type, start: int, stop: int, kept: bool) -> None:
+        name = next((name for name, _ in reversed(self.trail) if not name.startswith("[")), "")
+        self.found.append(Span(name, declared, start, stop, kept))

@@ -12,6 +12,7 @@ Never: asks a resolver.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 
 from analyzer.tables import Hosts as HostTable
 
@@ -38,6 +39,7 @@ class Hosts:
 
     def __init__(self) -> None:
         self.table: HostTable | None = None
+        self.alias: Callable[[str], str] | None = None  # what addresses are shown as, if not as they are
         self._addresses: dict[int, str] = {}
         self.names: dict[int, list[bytes]] = {}
         self._by_name: dict[bytes, list[int]] = {}
@@ -48,6 +50,8 @@ class Hosts:
         if text is None:
             assert self.table is not None
             text = address_text(int(self.table.high[host]), int(self.table.low[host]))
+            if self.alias is not None:
+                text = self.alias(text)
             self._addresses[host] = text
         return text
 

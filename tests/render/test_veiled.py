@@ -1,0 +1,321 @@
+"""Anonymized evidence and tables: they say the same, and nobody is named in them.
+
+In: the captures. Out: the same findings from what is shown of them, and none of their names and addresses.
+
+Never: trusts that a pseudonym is one: what a capture's hosts and files are called is looked for in the bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import ipaddress
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.cli import main
+from analyzer.engine import Analysis, analyze
+from analyzer.faults import Fault
+from analyzer.protocols import PROGRAMS, REGISTRY
+from analyzer.render.anonymous import BLANKED, HANDLES, HARMLESS, OWNERS, Veil
+from analyzer.render.columns import TABLES
+from analyzer.render.evidence import frames_of, write_evidence
+from analyzer.render.pseudonyms import Pseudonyms
+from analyzer.render.reread import Frame
+from analyzer.render.veiled import FRAGMENTS, LINKS, VeiledFrames, veiled
+from analyzer.render.view import View
+from analyzer.schema.scalar import decode_one, spans
+from analyzer.schema.xdr import Text
+from tests.expectations import CAPTURES, expectations
+from tests.frames.packets import ethernet, ip4, ip6, tcp, udp
+from tests.strategies import fullest, joined_bytes
+
+KEY = b"a key for tests, and for tests only"
+LEAK = CAPTURES / "lab" / "umnt_unlock_dropped.pcap"
+OURS = {b"export", b"other", b"client", b"server", b"state"}  # names, and words of our own sentences
+
+
+def identifying(analysis: Analysis) -> Iterator[bytes]:
+    """Whatever names a host or a file, as text and as bytes."""
+    sessions = analysis.sessions
+    table = sessions.hosts.table
+    assert table is not None
+    for host in range(len(table.packets)):
+        address = ipaddress.ip_address(sessions.hosts.address(host))
+        if not (address.is_multicast or address.is_unspecified or address.is_loopback):
+            yield from (str(address).encode(), address.packed)
+    for names in sessions.hosts.names.values():
+        yield from names
+    for path in sessions.handles.roots.values():
+        yield path.encode()
+        yield from path.encode().split(b"/")
+    for _, name in sessions.handles.children:
+        yield from re.split(rb"[./]", name)
+    for handle in range(sessions.handles.known):
+        yield sessions.handles.table.data[handle][4:16]
+
+
+def leaks(analysis: Analysis, shown: bytes) -> set[bytes]:
+    """What is found of it in some output."""
+    wanted = {word for word in identifying(analysis) if len(word) > 3 and any(word)}
+    return {word for word in wanted if word in shown}
+
+
+def codes(path: Path) -> list[str]:
+    """The findings of a capture."""
+    return sorted(finding.code for finding in analyze([str(path)]).findings)
+
+
+@pytest.mark.parametrize("name", expectations())
+def test_evidence_says_the_same(name: str, tmp_path: Path) -> None:
+    path = str(expectations()[name])
+    view = View(analyze([path]))
+    if not view.findings:
+        return
+    plain, hidden = tmp_path / "plain.pcapng", tmp_path / "hidden.pcapng"
+    with plain.open("wb") as stream:
+        write_evidence(stream, frames_of(view, view.findings), view.findings)
+    veil = Veil(Pseudonyms(KEY))
+    others = analyze([path], taps=[veil]).findings
+    frames, found = veiled(view, view.findings, others, veil)
+    assert [one.code for one in found] == [one.code for one in view.findings]
+    with hidden.open("wb") as stream:
+        write_evidence(stream, frames, found)
+    assert leaks(view.analysis, plain.read_bytes())
+    assert not leaks(view.analysis, b"".join(frame.data for frame in frames))
+    assert leaks(view.analysis, hidden.read_bytes()) <= OURS
+    assert codes(hidden) == codes(plain)
+
+
+def test_each_declared_span_has_a_treatment() -> None:
+    treated = {*HANDLES, *OWNERS, *HARMLESS, *BLANKED}
+    for program in PROGRAMS:
+        for procedure in program.procedures.values():
+            for body in (each for each in (procedure.call, procedure.reply) if each is not None):
+                for tokens in fullest(body):
+                    found, _ = spans(body, joined_bytes(tokens))
+                    unknown = {span.name for span in found if not isinstance(span.type, Text)} - treated
+                    assert not unknown, procedure.name
+
+
+def test_what_stops_a_message_still_stops_it() -> None:
+    """Behind a fault nothing is shown, and the fault is the same one."""
+    notify = REGISTRY[100024, 1].procedures[6].call
+    assert notify is not None
+    raw = (9999).to_bytes(4, "big") + b"the name of somebody"
+    row = SimpleNamespace(
+        start=0,
+        body=0,
+        body_kept=24,
+        body_size=24,
+        reply=0,
+        cred=-1,
+        gss=0,
+        program=100024,
+        version=1,
+        procedure=6,
+    )
+    made = Veil(Pseudonyms(KEY)).message(raw, row)
+    assert made == raw[:4] + bytes(20)
+    assert decode_one(notify, made).fault is decode_one(notify, raw).fault is Fault.XDR_LIMIT
+
+
+# -- tables and reports -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", ["text", "json", "jsonl", "markdown"])
+@pytest.mark.parametrize(
+    "name", ["lab/umnt_unlock_dropped", "lab/leak_client_power_cut_v6", "lab/raw_forged_sm_notify"]
+)
+def test_reports(name: str, style: str, tmp_path: Path) -> None:
+    capture = expectations()[name]
+    plain, hidden = tmp_path / "plain", tmp_path / "hidden"
+    assert main(["analyze", str(capture), "--format", style, "--output", str(plain)]) == 0
+    assert main(["analyze", str(capture), "--format", style, "--output", str(hidden), "--anonymize"]) == 0
+    analysis = analyze([str(capture)])
+    assert leaks(analysis, plain.read_bytes()) - OURS
+    assert leaks(analysis, hidden.read_bytes()) <= OURS
+    assert capture.name.encode() not in hidden.read_bytes()
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_tables(table: str, tmp_path: Path) -> None:
+    capture = expectations()["lab/raw_forged_sm_notify"]
+    plain, hidden = tmp_path / "plain.csv", tmp_path / "hidden.csv"
+    command = ["export", str(capture), "--table", table, "--output"]
+    assert main([*command, str(plain)]) == 0
+    assert main([*command, str(hidden), "--anonymize"]) == 0
+    analysis = analyze([str(capture)])
+    assert leaks(analysis, hidden.read_bytes()) <= OURS
+    assert len(hidden.read_text().splitlines()) == len(plain.read_text().splitlines())
+    with plain.open() as one, hidden.open() as other:
+        for before, after in zip(csv.DictReader(one), csv.DictReader(other), strict=True):
+            changed = {column for column in before if before[column] != after[column]}
+            assert changed <= CHANGED, changed
+            assert {key: len(value) for key, value in before.items() if key in SAME_LENGTH} == {
+                key: len(value) for key, value in after.items() if key in SAME_LENGTH
+            }
+
+
+CHANGED = {
+    *(
+        "client",
+        "server",
+        "host",
+        "address",
+        "peer",
+        "name",
+        "other_names",
+        "names",
+        "export",
+        "path",
+        "dir_path",
+        "dirpath",
+    ),
+    *(
+        "machine",
+        "caller_name",
+        "oh",
+        "fh",
+        "dir_fh",
+        "mon_name",
+        "addr",
+        "file",
+        "message",
+        "id",
+        "caused_by",
+    ),
+    *("my_name", "priv"),
+}
+SAME_LENGTH = {"path", "export", "machine", "caller_name", "oh", "fh", "mon_name", "name", "dirpath"}
+
+
+def test_key(tmp_path: Path) -> None:
+    key, outputs = tmp_path / "key", [tmp_path / name for name in ("a.csv", "b.csv", "c.csv")]
+    key.write_bytes(KEY)
+    for output, more in zip(
+        outputs, (["--anonymize-key", str(key)], ["--anonymize-key", str(key)], []), strict=True
+    ):
+        command = ["export", str(LEAK), "--table", "calls", "--output", str(output), "--anonymize", *more]
+        assert main(command) == 0
+    one, two, three = (output.read_text() for output in outputs)
+    assert one == two != three
+
+
+def test_filters_mean_what_the_user_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", str(LEAK), "--anonymize", "--table", "locks", "--output", "-"]
+    for wanted in (["--client", "client1"], ["--client", "192.168.77.21"], ["--file", "/export/a"]):
+        assert main([*command, *wanted]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main([*command, "--client", "192.168.77.22"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--anonymize-key", str(LEAK)], "with --anonymize only"),
+        (["--anonymize", "--anonymize-key", "no-such-file"], "no-such-file"),
+        (["--anonymize", "--anonymize-key", os.devnull], "at least 16 bytes"),
+    ],
+)
+def test_wrong_use(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", str(LEAK), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
+
+
+def test_evidence_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["evidence", str(LEAK), "--code", "unlock-unanswered", "--anonymize"]) == 0
+    assert capsys.readouterr().out.startswith("unlock-unanswered-anonymized.pcapng: ")
+    hidden = tmp_path / "unlock-unanswered-anonymized.pcapng"
+    assert "unlock-unanswered" in codes(hidden)
+    assert leaks(analyze([str(LEAK)]), hidden.read_bytes()) <= OURS
+
+
+def test_what_is_lost_is_said() -> None:
+    """A message in two frames is in no frame whole."""
+    capture = str(LEAK)
+    view = View(analyze([capture]))
+    frames = frames_of(view, view.findings)
+    whole = next(frame for frame in frames if frame.messages)
+    part = replace(whole, data=whole.data[:-8])
+    veil = Veil(Pseudonyms(KEY))
+    (made,) = VeiledFrames(veil, [part]).all([part])
+    assert veil.lost == {FRAGMENTS: 1}
+    assert not any(made.data[66:]), "nothing of it is shown"
+
+
+# -- frames -----------------------------------------------------------------------------------------
+
+
+def shown(data: bytes, link: int = 1) -> tuple[bytes | None, dict[str, int]]:
+    """A frame without messages, and what was lost."""
+    frame = Frame(1, "a", 1, 0, link, len(data), data)
+    veil = Veil(Pseudonyms(KEY))
+    made = VeiledFrames(veil, [frame]).all([frame])
+    return (made[0].data if made else None), dict(veil.lost)
+
+
+SECRET = b"the name of somebody"
+
+
+@pytest.mark.parametrize(
+    ("data", "link"),
+    [
+        (ethernet(ip4(udp(SECRET))), 1),
+        (ethernet(ip4(tcp(SECRET), 6)), 1),
+        (ethernet(ip4(tcp(SECRET), 6), tags=(0x8100, 0x88A8)), 1),
+        (ethernet(ip4(SECRET, 132)), 1),
+        (ethernet(ip4(udp(SECRET), fragment=0x2000)), 1),
+        (ethernet(ip4(SECRET, fragment=100)), 1),
+        (ethernet(ip4(udp(SECRET), options=SECRET)), 1),
+        (ethernet(ip6(udp(SECRET)), 0x86DD), 1),
+        (ethernet(SECRET, 0x0806), 1),
+        (ip4(udp(SECRET)), 101),
+        (bytes(4) + ip4(udp(SECRET)), 0),
+        (bytes(14) + b"\x08\x00" + ip4(udp(SECRET)), 113),
+        (b"\x08\x00" + bytes(18) + ip4(udp(SECRET)), 276),
+        (ethernet(ip4(bytes((3, 3, 0, 0, 0, 0, 0, 0)) + ip4(udp(SECRET)), 1)), 1),
+        (ethernet(ip4(udp(SECRET))) + SECRET, 1),
+    ],
+)
+def test_nothing_unknown_is_shown(data: bytes, link: int) -> None:
+    out, lost = shown(data, link)
+    assert out is not None
+    assert len(out) == len(data)
+    assert SECRET[:4] not in out
+    assert ipaddress.ip_address("10.0.0.1").packed not in out
+    assert ipaddress.ip_address("fd77::21").packed not in out
+    assert not lost
+
+
+def test_what_stays_true() -> None:
+    data = ethernet(ip4(udp(bytes(8), 700, 111)))
+    out, _ = shown(data)
+    assert out is not None
+    assert out[12:14] == data[12:14]
+    assert out[34:40] == data[34:40], "ports and length"
+    words = [int.from_bytes(out[at : at + 2], "big") for at in range(14, 34, 2)]
+    assert sum(words) % 0xFFFF == 0, "the checksum of the IP header"
+
+
+def test_a_link_layer_that_is_not_understood() -> None:
+    assert shown(SECRET, 147) == (None, {LINKS: 1})
+
+
+@given(st.binary(max_size=120), st.sampled_from([0, 1, 101, 113, 147, 276]))
+def test_no_frame_is_too_strange(data: bytes, link: int) -> None:
+    out, _ = shown(data, link)
+    assert out is None or len(out) == len(data)
