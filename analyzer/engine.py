@@ -110,6 +110,8 @@ class Engine:
         self.records = Records(compiled, self.faults)
         self.sessions = Sessions(self.records.handles, server_model, settings)
         self.sessions.connections.acked = self.front.assembler.acked
+        self.sessions.faults = self.faults
+        self.sessions.counts, self.sessions.first_frames = self.records.counts, self.records.first_frames
         self.taps: list[Tap] = []
         self.files: list[tuple[str, int]] = []  # captures in the order of reading, with their first frame
 

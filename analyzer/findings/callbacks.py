@@ -497,6 +497,7 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     UDP packets that the capture lost.
     """
+    lossy = s.lossy()
     for operation in s.asynchronous:
         elapsed = s.end - operation.calls[-1].time
         if operation.answers or operation.failure or elapsed < s.settings[ANSWER_WINDOW]:
@@ -518,6 +519,7 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             confidence=PROBABLE,
+            demote=(operation.requester, operation.responder) in lossy,
             severity=LOW if operation.kind == "TEST" else HIGH,
             server=operation.requester if operation.kind == "GRANTED" else operation.responder,
             client=operation.responder if operation.kind == "GRANTED" else operation.requester,

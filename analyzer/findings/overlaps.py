@@ -15,6 +15,7 @@ from analyzer.findings.rule import CRITICAL, DEFINITE, MEDIUM, PROBABLE, Case, f
 from analyzer.sessions.model import Overlap
 from analyzer.sessions.reboots import Grace, Notice
 from analyzer.sessions.world import Sessions
+from analyzer.tables import UDP
 
 
 def restart_between(s: Sessions, overlap: Overlap) -> Grace | Notice | None:
@@ -35,6 +36,8 @@ def two_owners(s: Sessions, overlap: Overlap) -> Case:
     alive = heard > overlap.place.time
     # A hole shows only when the connection is used again: one after the grant may hide an UNLOCK before it.
     whole = s.whole(loser.request.call.flow, loser.granted.time, s.end)
+    # An UNLOCK proves less where one before it may be missing without a trace.
+    sure = proof is not None and not (overlap.proof_kind == "UNLOCK" and loser.request.call.transport == UDP)
     acted = (
         f"; it still acted as holder afterwards ({overlap.proof_kind}, frame {proof.frame})" if proof else ""
     )
@@ -60,7 +63,7 @@ def two_owners(s: Sessions, overlap: Overlap) -> Case:
         ],
         overlap.place,
         proof or overlap.place,
-        confidence=DEFINITE if proof else PROBABLE,
+        confidence=DEFINITE if sure else PROBABLE,
         severity=CRITICAL if alive and (proof is not None or (whole and again is None)) else MEDIUM,
         demote=(not whole) + (not alive) + (again is not None),
         subject=overlap,

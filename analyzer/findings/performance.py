@@ -150,5 +150,8 @@ def deadlock(s: Sessions) -> Iterator[Case]:
                 circle.closed,
                 Place(s.last_frame, circle.closed.time + stood),
                 confidence=PROBABLE,
+                demote=not all(
+                    s.whole(lock.request.call.flow, lock.granted.time, s.end) for lock in circle.locks
+                ),
                 **of_wait(s, circle.waits[0]),
             )

@@ -132,7 +132,12 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
         lock = left[0][0]
         pending = unlock_pending(lock)
         lost = pending is not None and is_unacked(s, pending)
-        denied = [pair for one, _ in left for pair in one.denials if pair[1].time > last]
+        denied = [
+            pair
+            for one, _ in left
+            for pair in one.denials
+            if pair[1].time > last and pair[0].blockers == [one]
+        ]
         files = ", ".join(sorted({file_name(s, one.file) for one, _ in left})[:4])
         yield Case(
             f"all clients have unmounted {export.path}, and {len(left)} lock(s) still pin it on the "
@@ -144,6 +149,7 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
             Place(left[0][1][1].call.frame, left[0][1][1].call.time),
             Place(s.last_frame, s.end),
             confidence=DEFINITE if denied else PROBABLE,
+            demote=not all(s.whole(one.request.call.flow, one.granted.time, s.end) for one, _ in left),
             cut_short=watched < s.settings[UMNT_WINDOW] and not lost and not denied,
             server=export.server,
             client=lock.client,

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analyzer.faults import MEANING, Fault
 from analyzer.findings.rule import INFO, Case, rule, seconds
 from analyzer.parameters import threshold, window
+from analyzer.protocols.nfs3 import NFS
+from analyzer.records.events import Hole
 from analyzer.sessions.model import Place
 from analyzer.sessions.world import Sessions
 
 IN_USE = window("no-nlm-use", 600, "long enough for a program that locks at all to have done so")
 REPEATED = threshold("loss-segments", 20, "segments", "fewer are a bad moment")
 LOSSY = threshold("loss-share", 10, "per thousand", "from here on TCP is visibly slower")
+UNREAD = (Fault.FRAME_TRUNCATED, Fault.GSS_PRIVACY)
+COMPOUND = (NFS, 4, 1)
 SEEN_TWICE = threshold(
     "loss-seen-twice",
     450,
@@ -27,10 +32,12 @@ SEEN_TWICE = threshold(
 
 @rule("capture-blind-spot", INFO, at_end=True)
 def capture_blind_spot(s: Sessions) -> Iterator[Case]:
-    """Bytes were sent that the capture does not have.
+    """Things were said that the capture does not have, or that cannot be read.
 
     ## What it is
-    Holes in TCP streams: segments the receiver acknowledged and the capture never saw.
+    Holes in TCP streams: segments the receiver acknowledged and the capture never saw. Replies over UDP to
+    lock calls that were not captured. Packets captured in part, messages encrypted by RPCSEC_GSS. Calls of
+    NFSv4, whose locks are on the same files and are not followed.
 
     ## Why it matters
     What is missing may be the very message that would explain a finding; absences on these connections are
@@ -45,19 +52,39 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     It is no alarm.
     """
-    by_flow: dict[int, list[int]] = {}
-    for hole in s.connections.holes:
-        by_flow.setdefault(hole.flow, []).append(hole.frame)
-    if not by_flow:
-        return
-    first = s.connections.holes[0]
-    yield Case(
-        f"{s.connections.hole_count} holes in {len(by_flow)} TCP connections: bytes that were sent and not "
-        f"captured",
-        [hole.frame for hole in s.connections.holes],
-        Place(first.frame, first.time),
-        Place(s.connections.holes[-1].frame, s.connections.holes[-1].time),
+    holes = [hole for hole in s.connections.holes if hole.size >= 0]
+    if holes:
+        flows = len({hole.flow for hole in holes})
+        text = f"{s.connections.hole_count} holes in {flows} TCP connections: bytes that were sent and not "
+        yield _unseen(f"{text}captured", holes)
+    unasked = [hole for hole in s.connections.holes if hole.size < 0]
+    if unasked:
+        text = f"{s.connections.unasked} replies over UDP to lock calls that were not captured"
+        yield _unseen(text, unasked)
+    yield from _unread(s)
+
+
+def _unseen(text: str, holes: list[Hole]) -> Case:
+    return Case(
+        text,
+        [hole.frame for hole in holes],
+        Place(holes[0].frame, holes[0].time),
+        Place(holes[-1].frame, holes[-1].time),
+        group=holes[0].size < 0,
     )
+
+
+def _unread(s: Sessions) -> Iterator[Case]:
+    """What is in the capture and cannot be read, or is not followed."""
+    for fault in UNREAD:
+        if s.faults.count[fault]:
+            frame = int(s.faults.first_frame[fault])
+            text = f"{s.faults.count[fault]} {MEANING[fault]}"
+            yield Case(text, [frame], Place(frame, s.start), group=fault)
+    if COMPOUND in s.counts:
+        frame = s.first_frames[COMPOUND]
+        text = f"{s.counts[COMPOUND]} calls of NFSv4: its locks are on the same files and are not followed"
+        yield Case(text, [frame], Place(frame, s.start), group=COMPOUND)
 
 
 @rule("no-nlm-traffic", INFO, at_end=True)

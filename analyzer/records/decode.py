@@ -29,13 +29,13 @@ from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
 from analyzer.protocols.portmap import PORTMAP
 from analyzer.protocols.rpc import AUTH_SYS, AUTH_SYS_BODY
-from analyzer.records.events import Activity, Call, Event, Reply
+from analyzer.records.events import Activity, Call, Event, Hole, Reply
 from analyzer.records.handles import Described, HandleTable
 from analyzer.records.nfs import LAST_PROCEDURE, NfsRecords, Rows
 from analyzer.records.rows import RowDecoder
 from analyzer.schema.program import CALL, REPLY
 from analyzer.schema.scalar import decode_one
-from analyzer.tables import Bytes, Messages, first_rows
+from analyzer.tables import UDP, Bytes, Messages, first_rows
 
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 OPEN_CALLS = 1 << 17
@@ -77,7 +77,9 @@ class Records:
         self._known: dict[bytes, Identity] = {}
         self._open: OrderedDict[int, Call] = OrderedDict()
         self._named = np.zeros(64, np.bool_)  # by host
+        self._locking: set[int] = set()  # UDP flows that carried lock calls
         self.counts: dict[Kind, int] = {}
+        self.first_frames: dict[Kind, int] = {}  # but of the usual calls of NFSv3
 
     def decode(self, memory: Bytes, messages: Messages, count: int) -> Batch:
         """Decode a block."""
@@ -98,6 +100,7 @@ class Records:
         more, activity = self._nfs.decode(memory, m, calls, replies)
         found.extend(more)
         found.extend(self._replies(memory, m, chosen[~is_call[chosen]]))
+        found.extend(self._unseen_calls(m, rest))
         found.sort(key=_row)
         names = self._machine_names(memory, m, calls)
         described, self.handles.described = self.handles.described, []
@@ -111,6 +114,7 @@ class Records:
         if len(rest):
             for kind, rows in _groups(m, rest):
                 self._add(kind, len(rows))
+                self.first_frames.setdefault(kind, int(m.frame[rows[0]]))
 
     def _add(self, kind: Kind, number: int) -> None:
         self.counts[kind] = self.counts.get(kind, 0) + number
@@ -223,6 +227,16 @@ class Records:
             *kind,
             {},
         )
+
+    def _unseen_calls(self, m: Messages, rest: Rows) -> Iterator[tuple[int, Event]]:
+        """Replies over UDP to calls that were not captured, between ports that locks were asked through."""
+        rows = rest[m.transport[rest] == UDP]
+        columns = (getattr(m, name)[rows].tolist() for name in ("flow", "reply", "program", "call"))
+        for row, flow, is_reply, program, call in zip(rows.tolist(), *columns, strict=True):
+            if not is_reply and program == NLM:
+                self._locking.add(flow)
+            elif is_reply and call < 0 and flow in self._locking:
+                yield row, Hole(int(m.frame[row]), int(m.time[row]), flow, 1 - int(m.side[row]), -1)
 
     def _decode(
         self, memory: Bytes, m: Messages, rows: Rows, kind: Kind, direction: int

@@ -180,7 +180,7 @@ class Repeat(NamedTuple):
 
 
 class Hole(NamedTuple):
-    """Bytes of a TCP stream that were never captured."""
+    """Bytes of a TCP stream that were never captured; over UDP a call that was not, `size` -1."""
 
     frame: int
     time: int

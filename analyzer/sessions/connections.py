@@ -73,6 +73,7 @@ class Connections:
         self.unreachable: Kept[Unreachable] = Kept()
         self.holes: Kept[Hole] = Kept(HOLES_KEPT)
         self.hole_count = 0
+        self.unasked = 0  # replies over UDP to calls that were not captured
         self.repeats: deque[Repeat] = deque(maxlen=REPEATS_KEPT)
         self.traffic: list[Traffic] = []  # told at the end
         self.unseen: set[int] = set()  # told at the end: flows whose last bytes were not captured
@@ -139,8 +140,9 @@ class Connections:
         ]
 
     def hole(self, event: Hole) -> None:
-        """Take in a gap of a TCP stream."""
-        self.hole_count += 1
+        """Take in a gap of a TCP stream, or a datagram that is missing."""
+        self.hole_count += event.size >= 0
+        self.unasked += event.size < 0
         self.holes.append(event)
 
     def whole(self, flow: int, since: int, until: int) -> bool:

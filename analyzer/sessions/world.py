@@ -15,6 +15,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from analyzer.faults import new_faults
 from analyzer.parameters import DEFAULTS, Settings, window
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
@@ -83,6 +84,9 @@ class Sessions:
         self.pace = Pace(self.settings)
         self.circles: Kept[Circle] = Kept(CIRCLES_KEPT)
         self.verifiers: Kept[Verifier] = Kept()
+        self.faults = new_faults()  # and the calls of every procedure: as the stages before count them
+        self.counts: dict[tuple[int, int, int], int] = {}
+        self.first_frames: dict[tuple[int, int, int], int] = {}
         self.start = 0
         self.end = 0
         self.last_frame = 0

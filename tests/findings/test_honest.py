@@ -7,8 +7,10 @@ alarm; where the capture itself lost packets, any that claims to be certain.
 
 from __future__ import annotations
 
+import random
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -214,6 +216,47 @@ OLD_VERSION = "version-or-proc-mismatch"
 def test_honest_hosts_give_no_cause_for_alarm(script: tuple[Any, ...]) -> None:
     lab = play(*script)
     wrong = [f for f in lab.findings() if f.severity and f.code != OLD_VERSION]
+    assert not wrong, [(f.code, f.message, f.frames) for f in wrong]
+
+
+STEPS = 4000
+OFTEN = ("lock", "lock", "lock", "unlock", "unlock", "cancel", "write")
+
+
+def long_day(terrain: str, msg: bool, chance: random.Random) -> Lab:
+    """Thousands of calls of three clients: contention, cancels, upgrades, splits, copies."""
+    script = [
+        (
+            chance.choice(OFTEN) if chance.random() > 0.01 else "pause",
+            chance.choice(["alice", "bob", "carol"]),
+            chance.randint(1, 3),
+            chance.randrange(BYTES),
+            chance.randrange(BYTES),
+            chance.random() < 0.5,
+            chance.random() < 0.5,
+            chance.random() < 0.05,
+        )
+        for _ in range(STEPS)
+    ]
+    return play(terrain, msg, 4, script, True)
+
+
+@pytest.mark.parametrize(("terrain", "msg"), [("linux", False), ("ganesha6", True), ("opaque", True)])
+def test_a_long_day_gives_no_cause_for_alarm(terrain: str, msg: bool) -> None:
+    lab = long_day(terrain, msg, random.Random(7))
+    wrong = [f for f in lab.findings() if f.severity]
+    assert not wrong, [(f.code, f.message, f.frames) for f in wrong]
+    assert lab.analysis is not None
+    assert sum(lab.analysis.counts.values()) > STEPS // 2
+
+
+@pytest.mark.parametrize(("terrain", "msg"), [("linux", False), ("ganesha6", False), ("opaque", True)])
+def test_a_long_day_of_which_packets_were_lost_makes_nothing_certain(terrain: str, msg: bool) -> None:
+    chance = random.Random(8)
+    lab = long_day(terrain, msg, chance)
+    for packet in lab.world.packets:
+        packet.captured = chance.random() >= 0.01
+    wrong = [f for f in lab.findings() if f.severity and f.confidence == DEFINITE]
     assert not wrong, [(f.code, f.message, f.frames) for f in wrong]
 
 

@@ -1,5 +1,7 @@
 """What the capture cannot show."""
 
+from typing import Any
+
 from analyzer.findings.rule import DEFINITE, INFO
 from tests.findings.lab import Lab
 from tests.network import Packet
@@ -13,6 +15,32 @@ def test_capture_blind_spot__fires_when_segments_are_missing(linux: Lab) -> None
     linux.alice.unlock(db, 1)
     linux.later(1)
     linux.fires("capture-blind-spot", severity=INFO, confidence=DEFINITE)
+
+
+def test_capture_blind_spot__fires_when_datagrams_are_missing() -> None:
+    lab = Lab("ganesha6")
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    unlock = lab.alice.unlock(db, 1)
+    unlock.calls[0].captured = False
+    lab.later(1)
+    found = lab.fires("capture-blind-spot", unlock.replies[0], severity=INFO)
+    assert found.message == "1 replies over UDP to lock calls that were not captured"
+
+
+def test_capture_blind_spot__fires_for_nfs_4(lab: Lab) -> None:
+    lab.alice.ping(lab.server, (100003, 4), 2049, transport="tcp")
+    how: dict[str, Any] = {"port": 2049, "transport": "tcp", "body": bytes(12)}
+    first, _ = (lab.alice.call(lab.server, (100003, 4), 1, {}, **how) for _ in range(2))
+    assert "2 calls of NFSv4" in lab.fires("capture-blind-spot", first).message
+
+
+def test_capture_blind_spot__silent_about_replies_to_what_was_asked_before_the_capture() -> None:
+    lab = Lab("ganesha6")
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1).calls[0].captured = False
+    lab.alice.unlock(db, 1)
+    lab.silent("capture-blind-spot")
 
 
 def test_capture_blind_spot__silent_when_tcp_repaired_the_loss(linux: Lab) -> None:
