@@ -139,7 +139,7 @@ def _captures(verb: argparse.ArgumentParser, once: str = " - for standard input;
         "captures",
         metavar="CAPTURE",
         nargs="+",
-        help=f"a pcap or pcapng file, plain or packed with gzip or zstd;{once} a directory",
+        help=f"a pcap, pcapng or snoop file, plain or packed with gzip, xz or zstd;{once} a directory",
     )
     group = verb.add_argument_group(
         "filters (of what is shown; frame numbers stay those of the whole capture)"

@@ -21,12 +21,13 @@ import numpy as np
 
 from analyzer import kernels
 from analyzer.capture.find import find_captures
+from analyzer.capture.merge import Merger, Places
 from analyzer.capture.reader import Reader
 from analyzer.capture.source import STDIN, open_source
 from analyzer.faults import MEANING, Fault, Faults, new_faults
 from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import Finding
-from analyzer.front import FLOOR, Delivery, Front, ahead
+from analyzer.front import ROWS, Delivery, Front, ahead
 from analyzer.parameters import DEFAULTS, Settings
 from analyzer.protocols import procedure_label
 from analyzer.records.decode import Batch, Records
@@ -101,10 +102,11 @@ class Engine:
         server_model: str = AUTO,
         regions: int = 1,
         settings: Settings = DEFAULTS,
+        captures: int = 1,
     ) -> None:
         self.compiled = compiled
         self.faults: Faults = new_faults()
-        self.front = Front(compiled, self.faults, regions)
+        self.front = Front(compiled, self.faults, regions, captures)
         self.memory = self.front.memory
         self.packets = self.front.packets
         self.records = Records(compiled, self.faults)
@@ -113,7 +115,7 @@ class Engine:
         self.sessions.faults = self.faults
         self.sessions.counts, self.sessions.first_frames = self.records.counts, self.records.first_frames
         self.taps: list[Tap] = []
-        self.files: list[tuple[str, int]] = []  # captures in the order of reading, with their first frame
+        self.places = Places()  # which capture each frame is of
 
     @property
     def frames(self) -> int:
@@ -238,29 +240,19 @@ def analyze(
         compiled = worth_compiling(found)
     if compiled and on_compile is not None and not kernels.is_warm():
         on_compile()
-    engine = Engine(compiled, server_model, 2 if compiled else 1, settings)
+    engine = Engine(compiled, server_model, 2 if compiled else 1, settings, len(found))
     engine.taps.extend(taps)
     engine.faults.count[Fault.NOT_A_CAPTURE] += len(skipped)
     sizes = [Path(path).stat().st_size for path in found if path != STDIN]
     total = sum(sizes) if len(sizes) == len(found) else None
-    infos: list[CaptureInfo] = []
+    merger = Merger(found, engine.memory, engine.front.room, compiled, engine.faults, ROWS)
+    engine.places = merger.places
 
     def deliveries() -> Iterator[Delivery]:
-        done = frames = 0
-        for path in found:
-            source = open_source(path)
-            engine.files.append((path, frames + 1))
-            reader = Reader(
-                source, engine.memory, FLOOR, compiled, engine.faults, frames + 1, engine.front.floors
-            )
-            while rows := reader.read_block(engine.packets):
-                yield from engine.front.block(rows)
-                if on_progress is not None:
-                    on_progress(done + source.bytes_read, total)
-            frames += reader.frames
-            done += source.bytes_read
-            infos.append(capture_info(source.path, reader))
-            source.close()
+        for block in merger.blocks():
+            yield from engine.front.block(block.rows, block.packets)
+            if on_progress is not None:
+                on_progress(merger.bytes_read, total)
         yield from engine.front.finish()
 
     with _no_collections():
@@ -274,6 +266,7 @@ def analyze(
         engine.close()
         findings = evaluate(engine.sessions, codes)
     health = engine.health()
+    infos = [capture_info(one.reader.source.path, one.reader) for one in merger.opened]
     health.dropped_by_capture = sum(info.drops for info in infos)
     return Analysis(infos, health, engine.counts(), findings, engine.sessions)
 

@@ -22,6 +22,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from analyzer.capture.merge import Room, slots_for
 from analyzer.faults import Faults
 from analyzer.frames.dissector import Dissector
 from analyzer.frames.fragments import ROOM, new_fragments
@@ -58,9 +59,10 @@ class Delivery(NamedTuple):
 class Front:
     """Dissector and assembler with their tables. Packets are read into `memory[FLOOR:]`."""
 
-    def __init__(self, compiled: bool, faults: Faults, regions: int = 1) -> None:
-        self.memory = np.zeros(FLOOR + regions * BLOCK, np.uint8)
-        self.floors = [FLOOR + i * BLOCK for i in range(regions)]
+    def __init__(self, compiled: bool, faults: Faults, regions: int = 1, captures: int = 1) -> None:
+        slots, size = slots_for(captures, BLOCK)
+        self.memory = np.zeros(FLOOR + regions * slots * size, np.uint8)
+        self.room = Room([FLOOR + i * slots * size for i in range(regions)], slots, size)
         self.packets = new_table(Packets, ROWS)
         self._segments = new_table(Segments, ROWS)
         self._controls = new_table(Controls, CONTROL_ROWS)
@@ -73,8 +75,10 @@ class Front:
         self._end = 0
         self._last_frame = 0
 
-    def block(self, rows: int) -> Iterator[Delivery]:
+    def block(self, rows: int, packets: Packets | None = None) -> Iterator[Delivery]:
         """What becomes of the first `rows` packets of `packets`; at least one delivery."""
+        if packets is not None:
+            self.packets = packets
         times = self.packets.time[:rows]
         start, self._end = int(times[0]), int(times.max())
         self._last_frame = int(self.packets.frame[rows - 1])

@@ -37,15 +37,15 @@ def find_captures(paths: Sequence[str]) -> tuple[list[str], list[str]]:
             here = len(found)
             for entry in _files(path):
                 try:
-                    found.append((_first_time(entry, memory), entry))
+                    found.append((first_time(entry, memory), entry))
                 except AnalyzerError:
                     skipped.append(entry)
             if len(found) == here:
                 raise AnalyzerError(f"{path}: no captures in this directory")
-        elif path == STDIN or _is_read_once(path):
+        elif path == STDIN or is_read_once(path):
             found.append((NO_PACKETS, path))
         else:
-            found.append((_first_time(path, memory), path))
+            found.append((first_time(path, memory), path))
     found.sort(key=lambda item: item[0])
     return [path for _, path in found], skipped
 
@@ -58,13 +58,13 @@ def _files(directory: str) -> list[str]:
         raise AnalyzerError(f"{directory}: {error.strerror}") from None
 
 
-def _is_read_once(path: str) -> bool:
+def is_read_once(path: str) -> bool:
     """Whether sniffing would take bytes away from the reading that follows."""
     where = Path(path)
     return where.is_fifo() or where.is_char_device() or where.is_socket()
 
 
-def _first_time(path: str, memory: Bytes) -> float:
+def first_time(path: str, memory: Bytes) -> float:
     """The time of the first packet; raises where the file is no capture."""
     with open_source(path) as source:
         reader = Reader(source, memory, 0, False, new_faults())

@@ -40,6 +40,11 @@ from analyzer.capture.pcapng import (
     is_pcapng,
     new_interfaces,
 )
+from analyzer.capture.snoop import DROPS as SNOOP_DROPS
+from analyzer.capture.snoop import HEAD as SNOOP_HEAD
+from analyzer.capture.snoop import HEADER as SNOOP_HEADER
+from analyzer.capture.snoop import MAGIC as SNOOP
+from analyzer.capture.snoop import frame_snoop, is_snoop, read_link
 from analyzer.capture.source import Stream
 from analyzer.errors import AnalyzerError
 from analyzer.faults import Fault, Faults, note
@@ -67,9 +72,10 @@ class Reader:
         faults: Faults,
         first_frame: int = 1,
         floors: list[int] | None = None,
+        region: int | None = None,
     ) -> None:
         self._floors = [floor] if floors is None else floors  # where regions begin; the last is in use
-        self._region = (len(memory) - floor) // len(self._floors)
+        self._region = (len(memory) - floor) // len(self._floors) if region is None else region
         if self._region < LEAST_REGION:
             raise ValueError(f"a block region needs {LEAST_REGION} bytes")
         self.source = source
@@ -89,6 +95,7 @@ class Reader:
         self._next_frame = first_frame
         self._ended = False
         self._form: PcapForm | None = None
+        self._snoop_drops = -1  # of a snoop file: packets lost, as of its last record
         self._section = np.zeros(4, np.int64)
         self._interfaces: Interfaces | None = None
         self._compiled = compiled
@@ -102,13 +109,13 @@ class Reader:
     def drops(self) -> int:
         """Packets that the capturing machine says it lost."""
         if self._interfaces is None:
-            return 0
+            return max(0, self._snoop_drops)
         current = self._interfaces.drops[: int(self._section[COUNT])]
         return int(self._section[DROPS]) + int(current.sum())
 
     def read_block(self, packets: Packets) -> int:
         """Fill `packets`; how many rows, 0 at the end of the capture, or where nothing more is there yet."""
-        if self._form is None and self._interfaces is None and not self._ended:
+        if self._form is None and self._interfaces is None and self._snoop_drops < 0 and not self._ended:
             self._start()
         self._fresh = False
         while not self._ended:
@@ -126,10 +133,13 @@ class Reader:
 
     def _start(self) -> None:
         """Tell the format from the first bytes."""
-        while self._stop - self._floor < HEADER and self._fill():
-            pass
-        head = self._memory[self._floor : self._stop][:HEADER].tobytes()
-        if len(head) < HEADER and not self._ended:
+        head = b""
+        while len(head) < _header_size(head):
+            more = self._fill()
+            head = self._memory[self._floor : self._stop][:HEADER].tobytes()
+            if not more:
+                break
+        if len(head) < _header_size(head) and not self._ended:
             return
         if not head:
             raise AnalyzerError(f"{self.source.path}: {self.source.damage or 'is empty'}")
@@ -138,10 +148,14 @@ class Reader:
                 self._form = read_header(head)
                 self.link_types.append(self._form.link)
                 self._at += HEADER
+        elif is_snoop(head):
+            self._snoop_drops = 0
+            self.link_types.append(read_link(head))
+            self._at += SNOOP_HEADER
         elif is_pcapng(head) and _has_order_magic(head):
             self._interfaces = new_interfaces(16)
         else:
-            raise AnalyzerError(f"{self.source.path}: not a packet capture (pcap or pcapng)")
+            raise AnalyzerError(f"{self.source.path}: not a packet capture (pcap, pcapng or snoop)")
 
     def _frame(self, packets: Packets) -> int:
         """Frame what is in the region."""
@@ -150,11 +164,23 @@ class Reader:
             rows, self._at, why = frame(
                 self._memory, self._at, self._stop, self._form, packets, self._next_frame
             )
+        elif self._snoop_drops >= 0:
+            rows, why = self._frame_snoop(packets)
         else:
             rows, why = self._frame_blocks(packets)
         if why == DAMAGED and not rows:
             self._end(Fault.FILE_DAMAGED, "no packet record")
         return int(rows)
+
+    def _frame_snoop(self, packets: Packets) -> tuple[int, int]:
+        frame = twin(frame_snoop) if self._compiled else frame_snoop
+        rows, self._at, why = frame(
+            self._memory, self._at, self._stop, self.link_types[0], packets, self._next_frame
+        )
+        if rows:
+            at = int(packets.start[rows - 1]) - SNOOP_HEAD + SNOOP_DROPS
+            self._snoop_drops = int.from_bytes(self._memory[at : at + 4].tobytes(), "big")
+        return int(rows), why
 
     def _frame_blocks(self, packets: Packets) -> tuple[int, int]:
         if self._interfaces is None:
@@ -239,6 +265,11 @@ class Reader:
         self.frames += rows
         self._next_frame += rows
         return rows
+
+
+def _header_size(head: bytes) -> int:
+    """How many bytes tell the format."""
+    return SNOOP_HEADER if head.startswith(SNOOP) else HEADER
 
 
 def _has_order_magic(head: bytes) -> bool:

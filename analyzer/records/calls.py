@@ -156,14 +156,14 @@ class Calls:
         none = np.full(len(rows), -1, np.int64)
         client = np.where(is_call, m.src[rows], m.dst[rows])
         server = np.where(is_call, m.dst[rows], m.src[rows])
-        file, first = self._file(m.frame[rows])
+        file, number = self._file(m.frame[rows])
         base = {
             "call_frame": np.where(is_call, m.frame[rows], -1),
             "call_first_frame": np.where(is_call, m.first_frame[rows], -1),
             "reply_frame": np.where(is_call, -1, m.frame[rows]),
             "retransmit_of": none.copy(),
             "file": file,
-            "frame_in_file": m.frame[rows] - first + 1,
+            "frame_in_file": number,
             "time": m.time[rows],
             "latency": np.full(len(rows), NO_REPLY, np.int64),
             "client": client,
@@ -189,12 +189,11 @@ class Calls:
         return chunk
 
     def _file(self, frames: I64) -> tuple[I32, I64]:
-        """Which capture each frame is of, and its first frame there."""
-        files = self._engine.files
-        starts = np.array([first for _, first in files] or [1], np.int64)
-        at = np.maximum(np.searchsorted(starts, frames, "right") - 1, 0)
-        codes = [self.vocabulary("file").code(number, path) for number, (path, _) in enumerate(files)]
-        return np.array(codes or [-1], np.int32)[at], starts[at]
+        """Which capture each frame is of, and its number there."""
+        places = self._engine.places
+        files, numbers = places.of(frames)
+        codes = [self.vocabulary("file").code(number, path) for number, path in enumerate(places.paths)]
+        return np.array([*codes, -1], np.int32)[files], numbers
 
     def _kinds(self, m: Messages, rows: Rows) -> dict[str, NDArray[Any]]:
         """Program, version and procedure, as the standards call them."""

@@ -20,12 +20,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analyzer.capture.find import find_captures
-from analyzer.capture.reader import Reader
-from analyzer.capture.source import open_source
+from analyzer.capture.merge import Merger
 from analyzer.engine import worth_compiling
 from analyzer.errors import AnalyzerError
 from analyzer.faults import MEANING, new_faults
-from analyzer.front import FLOOR, Delivery, Front
+from analyzer.front import ROWS, Delivery, Front
 from analyzer.messages.row import matrix_of
 from analyzer.protocols import REGISTRY, find, procedure_label
 from analyzer.protocols.rpc import AUTH_ERROR, AUTH_SYS, AUTH_SYS_BODY, GSS_BODY, RPC_MISMATCH, RPCSEC_GSS
@@ -229,13 +228,12 @@ def ours(path: str, first: int | None = None) -> Iterator[Told]:
     """The messages of a capture as we decode them."""
     compiled, faults = worth_compiling([path]), new_faults()
     front = Front(compiled, faults)
-    with open_source(path) as source:
-        reader = Reader(source, front.memory, FLOOR, compiled, faults, 1, front.floors)
-        while rows := reader.read_block(front.packets):
-            for delivery in front.block(rows):
-                yield from _told(front.memory, delivery, first)
-            if first is not None and reader.frames >= first:
-                break
+    merger = Merger([path], front.memory, front.room, compiled, faults, ROWS)
+    for block in merger.blocks():
+        for delivery in front.block(block.rows, block.packets):
+            yield from _told(front.memory, delivery, first)
+        if first is not None and merger.frames >= first:
+            break
     for delivery in front.finish():
         yield from _told(front.memory, delivery, first)
 

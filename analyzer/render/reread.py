@@ -19,19 +19,19 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.capture.reader import Reader
-from analyzer.capture.source import STDIN, open_source
+from analyzer.capture.merge import Block, Merger
+from analyzer.capture.source import STDIN
 from analyzer.engine import worth_compiling
 from analyzer.errors import AnalyzerError
 from analyzer.faults import MEANING, new_faults
-from analyzer.front import FLOOR, Delivery, Front
+from analyzer.front import ROWS, Delivery, Front
 from analyzer.protocols import find, procedure_label
 from analyzer.protocols.rpc import RPC_STATUS
 from analyzer.records.events import Control, Event, Repeat, Unreachable
 from analyzer.schema.scalar import decode_one
 from analyzer.schema.xdr import Type
 from analyzer.sessions.hosts import address_text
-from analyzer.tables import ACK, FIN, RST, SYN, UDP, Bytes, Messages, Packets
+from analyzer.tables import ACK, FIN, RST, SYN, UDP, Bytes, Messages
 
 Alias = Callable[[str], str]
 
@@ -89,19 +89,14 @@ def reread(paths: Sequence[str], wanted: Collection[int], alias: Alias = str) ->
     `alias` is what addresses are shown as.
     """
     compiled, faults = worth_compiling(paths), new_faults()
-    front = Front(compiled, faults)
+    front = Front(compiled, faults, captures=len(paths))
     numbers = np.array(sorted(wanted), np.int64)
     found: dict[int, Frame] = {}
-    frames = 0
-    for path in paths:
-        with open_source(path) as source:
-            reader = Reader(source, front.memory, FLOOR, compiled, faults, frames + 1, front.floors)
-            while rows := reader.read_block(front.packets):
-                for frame in _packets(front.memory, front.packets, rows, numbers, path, frames):
-                    found[frame.number] = frame
-                for delivery in front.block(rows):
-                    _describe(front.memory, delivery, numbers, found, alias)
-            frames += reader.frames
+    for block in Merger(paths, front.memory, front.room, compiled, faults, ROWS).blocks():
+        for frame in _packets(front.memory, block, numbers, paths):
+            found[frame.number] = frame
+        for delivery in front.block(block.rows, block.packets):
+            _describe(front.memory, delivery, numbers, found, alias)
     for delivery in front.finish():
         _describe(front.memory, delivery, numbers, found, alias)
     if len(found) < len(numbers):
@@ -109,17 +104,15 @@ def reread(paths: Sequence[str], wanted: Collection[int], alias: Alias = str) ->
     return [found[number] for number in numbers.tolist()]
 
 
-def _packets(
-    memory: Bytes, packets: Packets, rows: int, wanted: Any, path: str, before: int
-) -> Iterator[Frame]:
-    """The wanted packets of a block; `before` frames are of earlier files."""
-    first = int(packets.frame[0])
-    low, high = np.searchsorted(wanted, (first, first + rows))
+def _packets(memory: Bytes, block: Block, wanted: Any, paths: Sequence[str]) -> Iterator[Frame]:
+    """The wanted packets of a block."""
+    packets, first = block.packets, int(block.packets.frame[0])
+    low, high = np.searchsorted(wanted, (first, first + block.rows))
     for number in wanted[low:high].tolist():
         row = number - first
         data = memory[int(packets.start[row]) : int(packets.stop[row])].tobytes()
         time, link, wire = int(packets.time[row]), int(packets.link[row]), int(packets.wire[row])
-        yield Frame(number, path, number - before, time, link, wire, data)
+        yield Frame(number, paths[block.files[row]], int(block.numbers[row]), time, link, wire, data)
 
 
 def _describe(memory: Bytes, delivery: Delivery, wanted: Any, found: dict[int, Frame], alias: Alias) -> None:

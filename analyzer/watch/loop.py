@@ -21,7 +21,6 @@ from analyzer.capture.reader import Reader
 from analyzer.engine import Analysis, Engine, capture_info
 from analyzer.findings.catalogue import Key, judge
 from analyzer.findings.rule import Finding
-from analyzer.front import ARENA
 from analyzer.render.view import Filters
 from analyzer.sessions.supposed import as_if_over
 from analyzer.sessions.world import Sessions
@@ -61,7 +60,8 @@ class Watch:
     ) -> None:
         self.engine = engine
         self._filters = filters or Filters()
-        self.reader = Reader(stream, engine.memory, ARENA, engine.compiled, engine.faults)
+        floor = engine.front.room.floors[0]
+        self.reader = Reader(stream, engine.memory, floor, engine.compiled, engine.faults)
         self.diary = Diary()
         self.pace = Pace(since=monotonic())
         self.cost = 0.0  # seconds the last look took

@@ -73,7 +73,8 @@ def feed(rows: Rows, blocks: list[list[bytes]], compiled: bool = False) -> None:
         for message in block:
             script.send(flow, message[7] & 1, record(message))
     engine = Engine(compiled)
-    engine.files.append(("a.pcap", 1))
+    engine.places.paths.append("a.pcap")
+    engine.places.add(1, np.zeros(1 << 16, np.int64), np.arange(1, (1 << 16) + 1))
     _deliver(script, cuts, engine, rows, wire)
 
 
