@@ -77,3 +77,9 @@ class Conduct:
     def answer(self, call: Call) -> Reply | None:
         """The first reply to a call that is kept."""
         return self._answers.get(call.serial)
+
+    def forget_answers(self) -> None:
+        """Forget the answers to calls that are no longer kept."""
+        kept = [call for calls in self.calls.values() for call in calls]
+        kept += [call for port in self.open_ports.values() for call in port.calls]
+        self._answers = {call.serial: self._answers.get(call.serial) for call in kept}

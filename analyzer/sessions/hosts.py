@@ -71,6 +71,16 @@ class Hosts:
         if host not in owners:
             owners.append(host)
 
+    def forget(self, host: int) -> None:
+        """Forget what a host called itself."""
+        self._addresses.pop(host, None)
+        for name in self.names.pop(host, ()):
+            owners = self._by_name.get(fold(name), [])
+            if host in owners:
+                owners.remove(host)
+            if not owners:
+                self._by_name.pop(fold(name), None)
+
     def named(self, name: bytes) -> list[int]:
         """The hosts that called themselves `name`, or whose address it spells."""
         folded = fold(name)

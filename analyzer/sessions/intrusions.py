@@ -71,6 +71,10 @@ class Intrusions:
             if lock.server_end is None and lock.client_end is None:
                 self._keep(lock, io, answer.frame)
 
+    def forget(self, limit: int) -> None:
+        """What is older than `limit` is no longer added to."""
+        self._by_pair = {pair: found for pair, found in self._by_pair.items() if found.last.time >= limit}
+
     def _keep(self, lock: Lock, io: Io, frame: int) -> None:
         key = (lock.number, io.client)
         found = self._by_pair.get(key)

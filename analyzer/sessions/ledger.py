@@ -54,6 +54,7 @@ class Ledger:
         self.files: dict[int, File] = {}
         self.owners: dict[tuple[object, ...], Owner] = {}
         self.locks: list[Lock] = []
+        self.grants = 0  # numbers of locks given out
         self.pairs: set[tuple[int, int]] = set()  # clients and servers of all of them
         self.waits: list[Wait] = []
         self.offers: list[Offer] = []
@@ -144,7 +145,7 @@ class Ledger:
             del file.unlocks[next(iter(file.unlocks))]
         file.pending[operation] = None
         if len(file.pending) > PENDING_KEPT:
-            self._unanswered(next(iter(file.pending)))
+            self.give_up(next(iter(file.pending)))
         if not file.waits:
             return
         for wait in list(file.waits):
@@ -239,14 +240,16 @@ class Ledger:
                 before.server_end = None
                 before.reclaimed.append(operation)
                 self.locks.pop()
+                self.grants -= 1
                 return before
         lock.how = "reclaim"
         return None
 
     def new_lock(self, operation: Operation, file: File, owner: Owner, how: str, place: Place) -> Lock:
         """A grant for a request, not yet entered into either ledger."""
+        self.grants += 1
         lock = Lock(
-            len(self.locks) + 1,
+            self.grants,
             file,
             owner,
             operation.start,
@@ -520,9 +523,9 @@ class Ledger:
             wait.taken("open", end)
         for file in self.files.values():
             for operation in list(file.pending):
-                self._unanswered(operation)
+                self.give_up(operation)
 
-    def _unanswered(self, operation: Operation) -> None:
+    def give_up(self, operation: Operation) -> None:
         """Nobody says that an UNLOCK was executed."""
         self._restore(operation)
         self.unlocks.append(operation)

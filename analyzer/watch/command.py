@@ -21,10 +21,12 @@ from analyzer.render.view import Filters, View
 from analyzer.watch import tables
 from analyzer.watch.journal import Journal
 from analyzer.watch.lines import Lines
+from analyzer.watch.loop import Watch
 from analyzer.watch.run import Capture, Listener, from_interface, from_stdin, run
 from analyzer.watch.tool import interfaces
 
 DONE, FAILED = 0, 2
+SECOND = 1_000_000_000
 
 
 def live(args: argparse.Namespace, filters: Filters, settings: Settings) -> int:
@@ -39,7 +41,9 @@ def live(args: argparse.Namespace, filters: Filters, settings: Settings) -> int:
     if args.jsonl:
         listeners.append(Journal(args.jsonl, args.interface or "-"))
     engine = Engine(True, args.server_model, settings=settings)
-    watch, why = run(_capture(args), engine, listeners, filters)
+    capture = _capture(args)
+    watch = Watch(capture.pump, engine, filters, capture.drops, round(args.remember * SECOND))
+    why = run(capture, watch, listeners)
     assert watch.analysis is not None
     if why is not None and not watch.reader.frames:
         raise AnalyzerError(why)

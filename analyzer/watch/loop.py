@@ -22,6 +22,7 @@ from analyzer.engine import Analysis, Engine, capture_info
 from analyzer.findings.catalogue import Key, judge
 from analyzer.findings.rule import Finding
 from analyzer.render.view import Filters
+from analyzer.sessions.retention import Retention
 from analyzer.sessions.supposed import as_if_over
 from analyzer.sessions.world import Sessions
 from analyzer.watch.clock import Clock
@@ -32,6 +33,8 @@ LOOK = 0.25  # seconds from one look of the rules to the next
 REST = 4  # a look takes a fifth of the time at most
 BEHIND = 8 << 20  # bytes unread from which reading comes first,
 LATEST = 5.0  # but a look must not wait longer than this
+FORGET = 10.0  # seconds from one forgetting to the next
+HOUR = 3600 * 1_000_000_000  # ns
 
 
 Found = list[tuple[Key, Finding]]
@@ -56,9 +59,15 @@ class Watch:
     """A live capture being analysed."""
 
     def __init__(
-        self, stream: Pump, engine: Engine, filters: Filters | None = None, drops: Callable[[], int] = int
+        self,
+        stream: Pump,
+        engine: Engine,
+        filters: Filters | None = None,
+        drops: Callable[[], int] = int,
+        remember: int = HOUR,
     ) -> None:
         self.engine = engine
+        self.retention = Retention(remember)
         self._filters = filters or Filters()
         floor = engine.front.room.floors[0]
         self.reader = Reader(stream, engine.memory, floor, engine.compiled, engine.faults)
@@ -70,7 +79,7 @@ class Watch:
         self._drops = drops  # packets that the capturing program says it lost
         self._clock = Clock()
         self._next = self._latest = monotonic()
-        self._known_since = 0
+        self._next_forget = self._next + FORGET
 
     @property
     def sessions(self) -> Sessions:
@@ -107,7 +116,10 @@ class Watch:
         if now:
             with as_if_over(self.sessions, now):
                 found = self._wanted(judge(self.sessions, goes_on=True))
-        entries = self.diary.note(found, now, self._known_since)
+        entries = self.diary.note(found, now, self.retention.known_since)
+        if begin >= self._next_forget:
+            self.retention.forget(self.sessions, now)
+            self._next_forget = begin + FORGET
         end = monotonic()
         self.cost = end - begin
         self._next = end + max(LOOK, REST * self.cost)
@@ -125,7 +137,7 @@ class Watch:
         self.analysis = Analysis(
             [info], health, engine.counts(), [finding for _, finding in found], engine.sessions
         )
-        return self.diary.note(self._wanted(found), now, self._known_since, patience=0)
+        return self.diary.note(self._wanted(found), now, self.retention.known_since, patience=0)
 
     def _wanted(self, found: Found) -> Found:
         """What the user chose to hear of."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+REMEMBER = 3600  # seconds
+
 
 def add_options(verb: argparse.ArgumentParser, formats: Sequence[str]) -> None:
     """Add what only `live` knows."""
@@ -25,6 +27,13 @@ def add_options(verb: argparse.ArgumentParser, formats: Sequence[str]) -> None:
     verb.add_argument("--filter", metavar="BPF", help="capture only what this filter of libpcap lets through")
     verb.add_argument(
         "--jsonl", metavar="FILE", help="add an event to FILE for each finding opened or resolved"
+    )
+    verb.add_argument(
+        "--remember",
+        metavar="SECONDS",
+        type=float,
+        default=REMEMBER,
+        help=f"keep what is over for so long (default: {REMEMBER}); what stands is kept",
     )
     verb.add_argument("--export", metavar="DIR", help="write all tables (but calls) here at the end")
     verb.add_argument("--format", choices=formats, default="csv", help="of the tables (default: csv)")

@@ -19,9 +19,7 @@ from threading import Timer
 from typing import Any, Protocol
 
 from analyzer.capture.source import STDIN, open_source
-from analyzer.engine import Engine
 from analyzer.errors import AnalyzerError
-from analyzer.render.view import Filters
 from analyzer.watch.diary import Entry
 from analyzer.watch.loop import Watch
 from analyzer.watch.pump import Pump
@@ -94,11 +92,8 @@ def from_interface(interface: str, capture_filter: str | None = None, program: s
     return Capture(Pump(interface, child.source), child)
 
 
-def run(
-    capture: Capture, engine: Engine, listeners: Sequence[Listener], filters: Filters
-) -> tuple[Watch, str | None]:
-    """Watch a capture to its end; return the watch, and why it ended where nobody asked for it."""
-    watch = Watch(capture.pump, engine, filters, capture.drops)
+def run(capture: Capture, watch: Watch, listeners: Sequence[Listener]) -> str | None:
+    """Watch a capture to its end; return why it ended where nobody asked for it."""
     try:
         with _asked_to_end(capture.stop), _rare_collections():
             for entries in watch.entries():
@@ -109,7 +104,7 @@ def run(
     except BaseException:
         capture.close()
         raise
-    return watch, capture.close()
+    return capture.close()
 
 
 @contextmanager

@@ -1,0 +1,121 @@
+"""What goes on for ever stays small, and forgets nothing that still matters."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+
+from analyzer.findings.catalogue import evaluate
+from analyzer.sessions import retention
+from analyzer.sessions.model import Lock
+from analyzer.sessions.retention import Retention, lock_over, sizes
+from analyzer.sessions.supposed import as_if_over
+from tests.expectations import expectations
+from tests.findings.lab import Lab
+from tests.watch.stepped import SECOND, Fed
+
+SMALL = 120_000
+CAPTURES = {name: path for name, path in expectations().items() if path.stat().st_size < SMALL}
+AGE = 60 * SECOND
+HOUR = 3600 * SECOND
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_all_that_is_over_goes_and_all_that_stands_stays(name: str) -> None:
+    fed = Fed(CAPTURES[name])
+    fed.until(fed.stream.end)
+    s = fed.engine.sessions
+    standing = {lock for lock in s.ledger.locks if lock_over(lock) is None}
+    mounted = {key for key, mount in s.mounts.sessions.items() if mount.count}
+    Retention(AGE).forget(s, s.end + AGE + 1)
+    assert set(s.ledger.locks) >= standing
+    assert all(lock_over(lock) is None for lock in s.ledger.locks)
+    assert all(wait.ended is None for wait in s.ledger.waits)
+    assert set(s.mounts.sessions) >= mounted
+    left = sizes(s)
+    assert left["remarkable"] <= len(s.ledger.unlocks)
+    assert not left["requests"]
+    with as_if_over(s, s.end + AGE + 1):
+        evaluate(s)
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_within_its_age_nothing_is_lost(name: str) -> None:
+    fed, plain = Fed(CAPTURES[name]), Fed(CAPTURES[name])
+    begin, end = fed.stream.begin, fed.stream.end
+    made = Retention(end - begin + SECOND)
+    for cut in range(1, 6):
+        fed.until(begin + (end - begin) * cut // 5)
+        plain.until(begin + (end - begin) * cut // 5)
+        made.forget(fed.engine.sessions, fed.engine.sessions.end)
+    assert evaluate(fed.engine.sessions) == evaluate(plain.engine.sessions)
+    assert made.dropped == 0
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hours in which two clients contend for one file: each lock waits for the one before."""
+    lab = Lab()
+    file = lab.mounted(lab.alice, lab.bob)
+    holder, waiter = lab.alice, lab.bob
+    holder.lock(file, 0)
+    for _ in range(CYCLES):
+        lab.world.wait(30)
+        waiter.wait_for(file, 0)
+        lab.world.wait(30)
+        holder.unlock(file, 0)
+        lab.server.granted(waiter, file, 0)
+        holder, waiter = waiter, holder
+    path = tmp_path_factory.mktemp("endless") / "endless.pcap"
+    lab.world.write(path)
+    return path
+
+
+CYCLES = 200
+
+
+def test_it_stays_small_for_ever(endless: Path) -> None:
+    fed = Fed(endless)
+    made = Retention(10 * AGE)
+    seen: list[int] = []
+    for time in range(fed.stream.begin, fed.stream.end, 10 * AGE):
+        fed.until(time)
+        made.forget(fed.engine.sessions, fed.engine.sessions.end)
+        gc.collect()
+        seen.append(sum(isinstance(one, Lock) for one in gc.get_objects()))
+        assert sizes(fed.engine.sessions)["locks"] <= 12
+    assert fed.engine.sessions.ledger.grants > CYCLES - 10
+    assert max(seen) <= 2 * 12, "what was forgotten is really gone"
+    assert made.dropped == 0
+
+
+def test_a_storm_is_cut_short_and_counted(endless: Path) -> None:
+    fed = Fed(endless)
+    fed.until(fed.stream.end)
+    s = fed.engine.sessions
+    made = Retention(24 * HOUR, most=50)
+    made.forget(s, s.end)
+    over = [end for lock in s.ledger.locks if (end := lock_over(lock)) is not None]
+    assert len(over) == 50
+    assert made.known_since >= min(over)
+    assert made.dropped >= CYCLES - 50
+
+
+def test_hosts_that_come_and_go(monkeypatch: pytest.MonkeyPatch, endless: Path) -> None:
+    monkeypatch.setattr(retention, "MOST_NAMED", 1)
+    fed = Fed(endless)
+    fed.until(fed.stream.end)
+    s = fed.engine.sessions
+    before = dict(s.hosts.names)
+    Retention(24 * HOUR).forget(s, s.end)
+    assert len(s.hosts.names) == 1
+    gone = set(before) - set(s.hosts.names)
+    assert gone
+    assert not any(s.hosts.named(before[host][0]) for host in gone)
+
+
+def test_every_kind_of_thing_kept_has_a_time() -> None:
+    with pytest.raises(TypeError, match="has no time"):
+        retention.when(object())
