@@ -57,7 +57,7 @@ class Veil:
     def __call__(self, memory: Bytes, messages: Messages, count: int, engine: Any) -> None:
         """Rewrite the messages of a block, and have hosts and files called otherwise from here on."""
         engine.sessions.hosts.alias = self.names.host
-        engine.files[:] = [(capture_name(at), first) for at, (_, first) in enumerate(engine.files, 1)]
+        engine.places.paths[:] = [capture_name(at) for at, _ in enumerate(engine.places.paths, 1)]
         for row in matrix_of(messages)[:count].tolist():
             m = Messages._make(row)
             start, stop = int(m.start), int(m.start) + int(m.kept)
