@@ -23,13 +23,12 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from analyzer import __version__
 from analyzer.errors import AnalyzerError
+from analyzer.render import asked
 
 if TYPE_CHECKING:
     from analyzer.engine import Analysis
     from analyzer.parameters import Settings
     from analyzer.render.anonymous import Veil
-    from analyzer.render.sheet import Sheet
-    from analyzer.render.times import Instant
     from analyzer.render.view import Filters, View
 
 DONE, FOUND, FAILED = 0, 1, 2
@@ -118,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     _add_locks(verbs)
     _add_mounts(verbs)
     _add_export(verbs)
+    _add_report(verbs)
     _add_evidence(verbs)
     _add_dissect(verbs)
     _add_explain(verbs)
@@ -222,61 +222,13 @@ def _add_locks(verbs: Any) -> None:
         verbs, "locks", _locks, "Say who held which lock, from which frame to which, and who waited."
     )
     _captures(verb)
-    verb.add_argument(
-        "--held", action="store_true", help="only locks that are held (at the end, or --at TIME)"
-    )
-    verb.add_argument("--waiting", action="store_true", help="only who waits (at the end, or --at TIME)")
-    verb.add_argument(
-        "--at", metavar="TIME", help="as things stood then: RFC 3339, or +SECONDS from the start"
-    )
-    which = verb.add_argument_group("other answers").add_mutually_exclusive_group()
-    which.add_argument(
-        "--timeline",
-        action="store_const",
-        const="timeline",
-        dest="answer",
-        help="what happened, event by event (with --file of a file, with --client of a client)",
-    )
-    which.add_argument(
-        "--callbacks",
-        action="store_const",
-        const="callbacks",
-        dest="answer",
-        help="which server can call back which client, and where the path ends",
-    )
-    which.add_argument(
-        "--wait-times",
-        action="store_const",
-        const="wait_times",
-        dest="answer",
-        help="how long locks were waited for, and whether callbacks or polls ended the waits",
-    )
-    which.add_argument(
-        "--recovery",
-        action="store_const",
-        const="recovery",
-        dest="answer",
-        help="after restarts: who was told, who reclaimed, who lost locks, what grace cost",
-    )
-    _style_option(verb)
+    asked.lock_options(verb)
 
 
 def _add_mounts(verbs: Any) -> None:
     verb = _verb(verbs, "mounts", _mounts, "Say who mounted what, and what still pins an export.")
     _captures(verb)
-    verb.add_argument(
-        "--release-check",
-        metavar="EXPORT",
-        help="exit with 0 if nothing pins this export, with 1 and what does if not",
-    )
-    verb.add_argument(
-        "--at", metavar="TIME", help="as things stood then: RFC 3339, or +SECONDS from the start"
-    )
-    _style_option(verb)
-
-
-def _style_option(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--format", choices=("text", "json"), default="text", help="how to say it")
+    asked.mount_options(verb)
 
 
 def _add_export(verbs: Any) -> None:
@@ -287,6 +239,14 @@ def _add_export(verbs: Any) -> None:
         "--output", metavar="FILE", required=True, help="F.csv, F.parquet or F.jsonl; - for standard output"
     )
     verb.add_argument("--format", choices=FORMATS, help="whatever FILE is called (default for -: csv)")
+    _anonymize(verb)
+
+
+def _add_report(verbs: Any) -> None:
+    verb = _verb(verbs, "report", _report, "Write one page of HTML: findings, evidence, timelines.")
+    _captures(verb, once="")
+    verb.add_argument("--output", metavar="FILE", help="write to a file (default: standard output)")
+    _choice(verb)
     _anonymize(verb)
 
 
@@ -378,54 +338,12 @@ def _rendered(view: View, style: str, stream: IO[str]) -> Iterator[str]:
 
 
 def _locks(args: argparse.Namespace) -> int:
-    from analyzer.render import answers
-
-    if args.answer is not None and (args.held or args.waiting or args.at is not None):
-        words = args.answer.replace("_", "-")
-        raise AnalyzerError(f"--{words} goes without --held, --waiting and --at")
-    moment = _moment(args)
-    view = _view(args, _filters(args))
-    at = moment.at(view.sessions.start) if moment is not None else None
-    sheets = answers.locks(view, args.answer, at, args.held, args.waiting)
-    _answer(args, view, "lockscope.locks/1", at, sheets)
+    asked.locks(args, lambda: _view(args, _filters(args)))
     return DONE
 
 
 def _mounts(args: argparse.Namespace) -> int:
-    from analyzer.render import answers
-
-    moment = _moment(args)
-    view = _view(args, _filters(args))
-    at = moment.at(view.sessions.start) if moment is not None else None
-    if args.release_check is None:
-        _answer(args, view, "lockscope.mounts/1", at, answers.mounts(view, at))
-        return DONE
-    from analyzer.render.release import pins
-
-    sheet = pins(view, args.release_check, at)
-    _answer(args, view, "lockscope.release/1", at, [sheet], export=args.release_check)
-    return FOUND if sheet.rows else DONE
-
-
-def _moment(args: argparse.Namespace) -> Instant | None:
-    from analyzer.render.times import parse
-
-    return parse(args.at) if args.at is not None else None
-
-
-def _answer(
-    args: argparse.Namespace, view: View, schema: str, at: int | None, sheets: list[Sheet], **more: Any
-) -> None:
-    from analyzer.render import sheet
-    from analyzer.render.output import write
-    from analyzer.render.terminal import paint_for
-    from analyzer.render.times import rfc3339
-
-    if args.format == "json":
-        when = None if at is None else rfc3339(at)
-        write(sys.stdout, [sheet.document(schema, sheets, at=when, **more)])
-    else:
-        _print(sheet.text(view, paint_for(sys.stdout), sheets))
+    return DONE if asked.mounts(args, lambda: _view(args, _filters(args))) else FOUND
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -440,6 +358,22 @@ def _export(args: argparse.Namespace) -> int:
         late = export(lambda taps: _analysis(args, veil, taps), args.table, style, stream, filters)
     if late:
         sys.stderr.write(f"lockscope: {late} replies came too late to be put beside their calls\n")
+    return DONE
+
+
+def _report(args: argparse.Namespace) -> int:
+    from analyzer.capture.find import find_captures
+    from analyzer.render.output import text_output, write
+    from analyzer.render.reread import refuse_read_once, reread
+    from analyzer.render.webpage import evidence_of, page
+
+    refuse_read_once(args.captures)
+    veil, filters = _veil(args), _filters(args)
+    with text_output(args.output) as stream:
+        view = _view(args, filters, veil)
+        paths, _ = find_captures(args.captures)
+        frames = reread(paths, evidence_of(view), str if veil is None else veil.names.host)
+        write(stream, [page(view, frames, with_values=veil is None)])
     return DONE
 
 

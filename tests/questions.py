@@ -162,6 +162,12 @@ SECTIONS: dict[str, list[Question]] = {
             "`lockscope evidence --finding ID` writes just these frames, with a comment on each.",
         ),
         Question(
+            "What can I send to somebody who has no lockscope?",
+            f"report --output /dev/null {LAB}umnt_unlock_dropped.pcap",
+            "One page of HTML that loads nothing: findings with their frames decoded, timelines of locks "
+            "and mounts. `lockscope evidence` writes the frames of a finding as a small capture.",
+        ),
+        Question(
             "Can it be judged by our own settings?",
             "explain --parameters",
             "`--set NAME=VALUE` changes a window or threshold, `--server-model` says what kind of "

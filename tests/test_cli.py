@@ -102,7 +102,7 @@ def test_help(verb: tuple[str, ...]) -> None:
     [
         ((), "VERB"),
         (("dance",), "'dance'"),
-        (("report", LEAK), "'report'"),
+        (("repair", LEAK), "'repair'"),
         (("analyze",), "CAPTURE"),
         (("analyze", LEAK, "--form", "json"), "--form"),
         (("analyze", LEAK, "--format", "xml"), "markdown"),
@@ -296,6 +296,25 @@ def test_locks_at_a_time(capture: str) -> None:
     assert "192.0.2.21" not in early
     assert lines("--at", "+0.5", "--waiting") == "Nobody waits at 2023-11-14 22:13:20.500050 UTC.\n"
     assert "192.0.2.21" not in lines("--client", "carol")
+
+
+def test_a_report(tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    assert run("report", LEAK, "--output", str(target)) == (0, "", "")
+    assert target.read_text().startswith("<!DOCTYPE html>")
+    assert run("report", LEAK)[1] == target.read_text()
+    chosen = run("report", LEAK, "--select", "unlock-unanswered")[1]
+    assert "1 finding: 1 high" in chosen
+    assert "is read twice" in complaint("report", "-")
+
+
+def test_a_report_without_names() -> None:
+    page = run("report", LEAK, "--anonymize")[1]
+    for word in ("192.168.77", "client1", "/export", "01000601be04", "umnt_unlock_dropped", "636c69656e7431"):
+        assert word in run("report", LEAK)[1]
+        assert word not in page
+    assert "unlock-unanswered" in page
+    assert "NLM4 UNLOCK call" in page
 
 
 def test_explain() -> None:

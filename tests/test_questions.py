@@ -16,7 +16,7 @@ def test_the_page_is_up_to_date() -> None:
 def test_the_command_answers(question: questions.Question) -> None:
     status, output = questions.answer(question)
     assert status == ("--release-check" in question.command and not output.startswith("nothing pins"))
-    assert output.strip()
+    assert output.strip() or "--output /dev/null" in question.command
 
 
 @pytest.mark.parametrize("verb", ["locks", "mounts"])

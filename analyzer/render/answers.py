@@ -54,7 +54,7 @@ WAITS = (
 REPORTS: dict[str, Callable[[View], Iterable[Sheet]]] = {
     "timeline": lambda view: [timeline(view)],
     "callbacks": lambda view: [callback_paths(view)],
-    "wait_times": wait_times,
+    "wait-times": wait_times,
     "recovery": recovery,
 }
 

@@ -58,7 +58,7 @@ def text(view: View, paint: Paint, sheets: Iterable[Sheet]) -> Iterator[str]:
             continue
         yield paint.ink(sheet.title, "head")
         head = [cell.head or cell.name.replace("_", " ") for cell in sheet.cells]
-        lines = [[_shown(view, cell.kind, row[cell.name]) for cell in sheet.cells] for row in sheet.rows]
+        lines = [[shown(view, cell.kind, row[cell.name]) for cell in sheet.cells] for row in sheet.rows]
         yield from paint.table(head, lines)
         if sheet.note:
             yield from paint.wrap(sheet.note, 2)
@@ -92,7 +92,8 @@ def _plain(kind: str, value: Any) -> Any:
     return clean(value) if isinstance(value, str | bytes) else value
 
 
-def _shown(view: View, kind: str, value: Any) -> str:
+def shown(view: View, kind: str, value: Any) -> str:
+    """A value for a person."""
     if value is None or value in ("", []):
         return "-"
     if kind == "time":

@@ -135,8 +135,8 @@ def _finding(view: View, found: Finding, paint: Paint, indent: int) -> Iterator[
     yield " " * indent + paint.ink(head, severity)
     inner = indent + 4
     yield from paint.wrap(clean(found.message), inner)
-    yield from paint.wrap(f"who:    {_about(view, found)}", inner, 8)
-    yield from paint.wrap(f"when:   {_when(view, found)}", inner, 8)
+    yield from paint.wrap(f"who:    {about(view, found)}", inner, 8)
+    yield from paint.wrap(f"when:   {when(view, found)}", inner, 8)
     yield from paint.wrap(f"frames: {display_filter(found.frames)}", inner, 8)
     yield from paint.wrap(f"do:     {clean(found.remedy)}", inner, 8)
     if found.caused_by:
@@ -144,7 +144,8 @@ def _finding(view: View, found: Finding, paint: Paint, indent: int) -> Iterator[
     yield from paint.wrap(f"id:     {found.id}", inner, 8)
 
 
-def _about(view: View, found: Finding) -> str:
+def about(view: View, found: Finding) -> str:
+    """Who a finding is about."""
     parts = [
         f"{word} {_named(view, address)}"
         for word, address in (("client", found.client), ("server", found.server), ("peer", found.peer))
@@ -169,7 +170,8 @@ def extent(start: int, end: int | None) -> str:
     return "whole file" if start == 0 and last == "end of file" else f"bytes {start} to {last}"
 
 
-def _when(view: View, found: Finding) -> str:
+def when(view: View, found: Finding) -> str:
+    """When it happened, by the clock and from the start of the capture."""
     start = view.sessions.start
     if found.last_time > found.first_time:
         text = period(found.first_time, found.last_time)

@@ -37,7 +37,7 @@ LENGTHS = (
     Cell("waits", "int"),
     Cell("by_callback", "int"),
     Cell("by_poll", "int"),
-    Cell("bar", "text", ""),
+    Cell("bar", "text", " "),
 )
 DELAYS = (
     Cell("how", "text", "delivered by"),
