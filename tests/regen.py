@@ -1,7 +1,8 @@
 """Everything that is generated and checked in: `python -m tests.regen` writes it, `--check` compares.
 
 In: the captures, the rules, the declarations, the columns, the command line. Out: `reports/` (what
-lockscope says of every capture), `docs/reference/` and `docs/questions.md`.
+lockscope says of every capture), `docs/reference/`, `docs/questions.md` and what
+the code in `docs/guide.md` prints and draws.
 
 Theory. Text that the program can write is written by the program and reviewed as a diff. Reports name
 captures by their path in the project and nothing that differs between machines, so that the same sources
@@ -20,7 +21,7 @@ from contextlib import chdir
 from pathlib import Path
 from unittest import mock
 
-from tests import questions
+from tests import guide, questions
 from tests.expectations import expectations
 
 ROOT = Path(__file__).parent.parent
@@ -163,7 +164,7 @@ def main(argv: list[str]) -> int:
         return 1 if wrong else 0
     for stray in strays():
         (ROOT / stray).unlink()
-    written = 0
+    written = guide.write()
     for made in (pages(), reports()):
         for path, text in made:
             path.parent.mkdir(parents=True, exist_ok=True)
