@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from analyzer.render.view import View
 from analyzer.watch.tables import made, write_tables
 from tests.expectations import CAPTURES
 from tests.watch import wire as wires
+from tests.watch.live import Live
 from tests.watch.wire import FAR, Wire, wait_for
 
 LAB = CAPTURES / "lab"
@@ -31,41 +31,6 @@ QUICK = "20"  # times a capture's own pace
 @pytest.fixture
 def wire() -> Iterator[Wire]:
     yield from wires.made()
-
-
-class Live:
-    """`lockscope live` on the far end."""
-
-    def __init__(self, wire: Wire, folder: Path, *options: str) -> None:
-        self.events = folder / "events.jsonl"
-        self.tables = folder / "tables"
-        self.out, self.err = folder / "out", folder / "err"
-        before = wire.capturing()
-        self.process = wire.start(
-            sys.executable,
-            *("-m", "analyzer", "live", "-i", FAR, "--jsonl", str(self.events), "--export", str(self.tables)),
-            *options,
-            stdout=self.out.open("w"),
-            stderr=self.err.open("w"),
-        )
-        wait_for(lambda: self.process.poll() is not None or wire.capturing() > before, 90)
-        time.sleep(0.2)
-
-    def child(self) -> int:
-        """The capture program."""
-        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return int(path.read_text().split()[0])
-
-    def said(self, event: str) -> list[document.Json]:
-        """The events of a kind."""
-        lines = self.events.read_text().splitlines() if self.events.exists() else []
-        return [entry for entry in map(json.loads, lines) if entry["event"] == event]
-
-    def end(self, number: int | None = signal.SIGINT) -> int:
-        """Ask it to end, or wait until it does; the exit status."""
-        if number is not None:
-            self.process.send_signal(number)
-        return self.process.wait(30)
 
 
 def about(told: list[document.Json]) -> list[str]:

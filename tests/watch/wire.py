@@ -24,10 +24,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 NEAR, FAR = "near", "far"
+PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 MAKE = (
     f"ip link add {NEAR} type veth peer name {FAR} && "
     f"for end in {NEAR} {FAR}; do ip link set $end addrgenmode none && ip link set $end up; done && "
     "ip link set lo up && echo made && exec cat"
+)
+PRIVATE = (
+    "mount --make-rprivate / && for place in /run /var/lib/nfs; do mount -t tmpfs none $place; done && "
+    "mkdir -p /run/rpcbind /var/lib/nfs/sm /var/lib/nfs/sm.bak /var/lib/nfs/ganesha && "
 )
 NEEDED = ("unshare", "nsenter", "ip", "dumpcap", "tcpdump")
 
@@ -35,16 +40,16 @@ NEEDED = ("unshare", "nsenter", "ip", "dumpcap", "tcpdump")
 class Wire:
     """A network of two interfaces."""
 
-    def __init__(self, user: Sequence[str], process: subprocess.Popen[str]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[str], user: Sequence[str] = (), spaces: Sequence[str] = ()
+    ) -> None:
+        self.pid = process.pid
         self._process = process
-        self._user = bool(user)
+        self._spaces = ["--net", *(("--user", "--preserve-credentials") if user else ()), *spaces]
 
     def command(self, *command: str) -> list[str]:
         """A command that runs in this network."""
-        entry = ["nsenter", "--target", str(self._process.pid), "--net"]
-        if self._user:
-            entry += ["--user", "--preserve-credentials"]
-        return [*entry, "--", *command]
+        return ["nsenter", "--target", str(self.pid), *self._spaces, "--", *command]
 
     def start(self, *command: str, **options: Any) -> subprocess.Popen[str]:
         """Run a command while the test goes on."""
@@ -71,14 +76,20 @@ class Wire:
         self._process.communicate()
 
 
-def made() -> Iterator[Wire]:
-    """A wire; the test is skipped where none can be made."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
+def made(*programs: str) -> Iterator[Wire]:
+    """A wire; the test is skipped where none can be made.
+
+    With programs it is for a server: these must be installed, and `/run` and the state of NFS are its own.
+    """
+    missing = [name for name in (*NEEDED, *programs) if shutil.which(name, path=PATH) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)}: not installed")
+    if programs and os.geteuid() != 0:
+        pytest.skip("only root can run an NFS server")
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    spaces = ["--mount"] if programs else []
     process = subprocess.Popen(
-        ["unshare", *user, "--net", "sh", "-c", MAKE],
+        ["unshare", *user, "--net", *spaces, "sh", "-c", (PRIVATE if programs else "") + MAKE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -86,7 +97,7 @@ def made() -> Iterator[Wire]:
     )
     assert process.stdout is not None
     said = process.stdout.readline()
-    wire = Wire(user, process)
+    wire = Wire(process, user, spaces)
     if said != "made\n":
         wire.close()
         pytest.skip(f"a network namespace cannot be made here: {said.strip()}")
