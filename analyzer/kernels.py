@@ -210,8 +210,9 @@ def source_key() -> str:
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
         text = path.read_bytes()
-        if b"@kernel" in text or path.name in SHAPES:
-            digest.update(str(path.relative_to(root)).encode() + b"\0" + text)
+        name = path.relative_to(root).as_posix()
+        if b"@kernel" in text or name in SHAPES:
+            digest.update(name.encode() + b"\0" + text)
     return digest.hexdigest()[:16]
 
 

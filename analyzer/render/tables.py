@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet", "jsonl")
 FORMULA = r"^[=+\-@\t\r]"
-GROUP = 1 << 17  # rows of a row group
+GROUP = 1 << 15  # rows of a row group: more would make memory grow with the capture
 
 
 class Writer(Protocol):
