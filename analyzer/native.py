@@ -23,6 +23,7 @@ import numpy as np
 from numba.core import compiler
 from numba.core import types as _types
 from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
@@ -35,7 +36,16 @@ _FUNCTIONS: dict[int, Any] = {}
 
 
 def build(function: Callable[..., Any], spec: Spec) -> bytes:
-    """Compile a kernel for arguments of a kind: entry name and results, a zero byte, object file."""
+    """Compile a kernel for arguments of a kind: entry name and results, a zero byte, object file.
+
+    One at a time: stages in several threads ask for their kernels at once, and numba's typing is not made
+    for that.
+    """
+    with global_compiler_lock:
+        return _build(function, spec)
+
+
+def _build(function: Callable[..., Any], spec: Spec) -> bytes:
     adapter = _adapter(_numba_function(cast(FunctionType, function)), spec)
     flags = compiler.Flags()
     flags.boundscheck = True

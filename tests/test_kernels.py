@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +65,30 @@ def nothing(values: Any) -> None:
 class Table(NamedTuple):
     narrow: Any
     wide: Any
+
+
+def test_stages_in_threads_compile_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """numba's typing is one for the process, and breaks where two threads ask at once."""
+    from numba.core import compiler
+
+    from analyzer import native
+
+    inside: list[str] = []
+    compile_extra = compiler.compile_extra
+
+    def watched(*given: Any) -> Any:
+        inside.append("in")
+        time.sleep(0.05)
+        try:
+            return compile_extra(*given)
+        finally:
+            inside.append("out")
+
+    monkeypatch.setattr(compiler, "compile_extra", watched)
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(lambda _: native.build(double, ("int",)), range(4)))
+    assert inside == ["in", "out"] * 4
+    assert all(images)
 
 
 def test_tables_windows_and_results_pass_both_ways() -> None:
