@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analyzer.findings.lock_service import silence, unreached
 from analyzer.findings.rule import (
     HIGH,
     LOW,
@@ -41,11 +42,12 @@ STANDING = window(
 
 @rule("nlm-server-stall", HIGH)
 def nlm_server_stall(s: Sessions) -> Iterator[Case]:
-    """A lock server answered late.
+    """A lock server answered late, or not at all.
 
     ## What it is
     A lock request answered only after 10 seconds, or three after more than two, by a server that did not
-    restart.
+    restart. A request that was never answered, nor any later one, by a host that is alive. A client that
+    looked up lockd's port and found it not registered, refused or filtered.
 
     ## Why it matters
     One thread serves all of NLM on Linux: while it waits for statd, DNS or a slow file system,
@@ -54,10 +56,11 @@ def nlm_server_stall(s: Sessions) -> Iterator[Case]:
     ## What to do
     On the server look at rpc-statd (`systemctl status rpc-statd`), at the resolution of the client's
     name, at the file system; `rpcdebug -m nlm -s all`. If TCP did not even acknowledge, look for a filter
-    on lockd's port.
+    on lockd's port: fix it (`[lockd] port=` and `udp-port=` in /etc/nfs.conf) and allow it, and port 111.
+    `rpcinfo -p SERVER` from the client shows whether nlockmgr is registered.
 
     ## Evidence
-    Each late request with its copies and its answer.
+    Each late request with its copies and its answer; the look-ups and SYNs.
 
     ## When it is a false alarm
     Cluster file systems put a lock off for 7 s on purpose.
@@ -68,6 +71,8 @@ def nlm_server_stall(s: Sessions) -> Iterator[Case]:
         begin, end = operation.call.time - margin, answer.time + margin
         if s.restarted(operation.responder, begin, end) is None and not _moved(operation):
             by_server.setdefault(operation.responder, []).append((operation, answer))
+    yield from silence(s)
+    yield from unreached(s)
     for server, late in by_server.items():
         worst = max(answer.time - operation.call.time for operation, answer in late)
         distinct = {id(operation) for operation, _ in late}

@@ -18,6 +18,7 @@ from analyzer.findings.rebirths import rebirths
 from analyzer.findings.refusals import Refusals, frames
 from analyzer.findings.rule import (
     CRITICAL,
+    DEFINITE,
     HIGH,
     INFO,
     LOW,
@@ -57,6 +58,8 @@ UNSEEN_REBOOTS = threshold(
 STATES = 64  # of one client that are told apart
 EPOCH_LIKE = 10**9
 VERIFIERS = 64  # changes looked into: a server that restarts more often is another problem
+STATD_ANSWER = window("statd-answer", 10, "lockd's patience with the statd beside it")
+SM_MON, STAT_FAIL = 2, 1
 RESTART_GAP = window("restart-signs", 600, "signs of one restart are this close")
 
 
@@ -291,7 +294,8 @@ def nsm_name_mismatch(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     A reboot notice of a lock client whose name differs in its first label from every name the client
-    gave itself with its locks; worse where the server still refuses others because of such a lock.
+    gave itself with its locks; worse where the server still refuses others because of such a lock. Names that
+    differ only in their domain (`db1` and `db1.example.net`) are reported only then.
 
     ## Why it matters
     A server that looks the name up finds no such client: its locks stay.
@@ -308,11 +312,12 @@ def nsm_name_mismatch(s: Sessions) -> Iterator[Case]:
     """
     refusals = Refusals(s)
     for notice in s.reboots.notices:
-        names = {call.args.get("mon_name", b"") for call in notice.calls}
+        names = {call.args.get("mon_name", b"").lower() for call in notice.calls}
         locks = [lock for lock in notice.freed if lock.client == notice.sender]
-        if notice.role != "client" or not locks or any(s.hosts.is_named(notice.sender, n) for n in names):
+        if notice.role != "client" or not locks or names & _callers(locks):
             continue
-        if any(s.hosts.named(name) for name in names):
+        qualified = any(s.hosts.is_named(notice.sender, name) for name in names)
+        if not qualified and any(s.hosts.named(name) for name in names):
             continue  # the name is somebody else's: that is another fault
         since = notice.answer.time if notice.answer is not None else notice.place.time
         refused = [
@@ -321,6 +326,8 @@ def nsm_name_mismatch(s: Sessions) -> Iterator[Case]:
             if lock.exclusive
             for refusal in refusals.after(lock.file, lock.owner, (lock.start, lock.end), since)
         ]
+        if qualified and not refused:
+            continue
         yield Case(
             f"{s.hosts.address(notice.sender)} announced its reboot as {printable(notice.name)}, but locks "
             f"as {printable(locks[0].request.caller)}"
@@ -335,13 +342,18 @@ def nsm_name_mismatch(s: Sessions) -> Iterator[Case]:
         )
 
 
+def _callers(locks: list[Lock]) -> set[bytes]:
+    """The names under which locks were asked for."""
+    return {lock.request.caller.lower() for lock in locks}
+
+
 @rule("nsm-monitor-failed", HIGH)
 def nsm_monitor_failed(s: Sessions) -> Iterator[Case]:
     """A lock service refuses locks after trying in vain to have the client watched.
 
     ## What it is
     A LOCK that was answered DENIED_NOLOCKS after seconds of waiting: as long as a lock service waits for the
-    statd beside it.
+    statd beside it. In a capture that has the loopback of a host: SM_MON that failed or was not answered.
 
     ## Why it matters
     Programs get ENOLCK.
@@ -369,6 +381,24 @@ def nsm_monitor_failed(s: Sessions) -> Iterator[Case]:
                 subject=operation,
                 **of_operation(s, operation),
             )
+    for call in s.conduct.calls.get("sm-mon", ()):
+        reply = s.conduct.answer(call)
+        failed = reply is not None and (reply.status != 0 or reply.result.get("status") == STAT_FAIL)
+        silent = reply is None and s.end - call.time >= s.settings[STATD_ANSWER]
+        if not s.hosts.are_one(call.src, call.dst) or call.procedure != SM_MON or not (failed or silent):
+            continue
+        name = call.args.get("mon_name", b"")
+        yield Case(
+            f"statd of {s.hosts.address(call.dst)} {'refused' if failed else 'did not answer a request'} to "
+            f"watch {printable(name)}: lockd refuses its locks",
+            [call.frame, *((reply.frame,) if reply is not None else ())],
+            Place(call.frame, call.time),
+            confidence=DEFINITE if failed else PROBABLE,
+            demote=not s.whole(call.flow, call.time, s.end),
+            server=call.dst,
+            client=next(iter(s.hosts.named(name)), -1),
+            group=name,
+        )
 
 
 @rule("grace-longer-than-expected", MEDIUM)

@@ -221,7 +221,7 @@ def nlm_smnotify_remote(s: Sessions) -> Iterator[Case]:
     Containers whose loopback is a bridge.
     """
     for call in s.conduct.calls.get("nlm-sm-notify", ()):
-        if call.src == call.dst or is_loopback(s, call.src):
+        if s.hosts.are_one(call.src, call.dst):
             continue
         reply = s.conduct.answer(call)
         accepted = reply is not None and reply.status == 0
@@ -255,7 +255,7 @@ def sm_mon_remote(s: Sessions) -> Iterator[Case]:
     User-space servers in containers with an address of their own.
     """
     for call in s.conduct.calls.get("sm-mon", ()):
-        if call.src == call.dst or is_loopback(s, call.src):
+        if s.hosts.are_one(call.src, call.dst):
             continue
         reply = s.conduct.answer(call)
         accepted = reply is not None and reply.status == 0 and reply.result.get("status", 0) == 0
@@ -301,9 +301,3 @@ def free_all_unexpected(s: Sessions) -> Iterator[Case]:
             group=name,
             **_exchange(call, s.conduct.answer(call)),
         )
-
-
-def is_loopback(s: Sessions, host: int) -> bool:
-    """Whether a host talks to itself."""
-    address = s.hosts.address(host)
-    return address == "::1" or address.startswith("127.")

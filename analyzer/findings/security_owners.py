@@ -23,7 +23,6 @@ from analyzer.findings.rule import (
     of_operation,
     rule,
 )
-from analyzer.findings.security import is_loopback
 from analyzer.parameters import window
 from analyzer.protocols import procedure_label, program_label
 from analyzer.protocols.mount import MOUNT
@@ -200,7 +199,7 @@ def portmap_tamper(s: Sessions) -> Iterator[Case]:
     for call in s.conduct.calls.get("portmap", ()):
         reply, program = s.conduct.answer(call), int(call.args.get("prog") or 0)
         done = reply is not None and reply.status == 0
-        if call.src == call.dst or is_loopback(s, call.src):
+        if s.hosts.are_one(call.src, call.dst):
             continue
         if call.procedure in (SET, UNSET):
             if reply is None or not done or not reply.result.get("done"):

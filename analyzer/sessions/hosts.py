@@ -92,6 +92,11 @@ class Hosts:
         """Whether `host` is known by `name`."""
         return host in self._by_name.get(fold(name), ()) or self.address(host).encode() == fold(name)
 
+    def are_one(self, host: int, other: int) -> bool:
+        """Whether a host talks to itself."""
+        address = self.address(host)
+        return host == other or address == "::1" or address.startswith("127.")
+
     def last_seen(self, host: int) -> tuple[int, int]:
         """Frame and time of the last packet that `host` sent; (0, 0) if it never did."""
         assert self.table is not None

@@ -1,6 +1,9 @@
 """Stalls and knots: each rule fires on its fault and spares its innocent twin."""
 
+import pytest
+
 from analyzer.findings.rule import DEFINITE, HIGH, LOW, MEDIUM, PROBABLE
+from analyzer.protocols.nlm import NLM
 from tests.findings.lab import Lab
 from tests.world import LOCKD, Request
 
@@ -48,6 +51,77 @@ def test_nlm_server_stall__fires_low_when_tcp_did_not_deliver_it(linux: Lab) -> 
     unlock.answer("GRANTED")
     linux.later(1)
     linux.fires("nlm-server-stall", unlock, severity=LOW, client=linux.alice)
+
+
+def test_nlm_server_stall__fires_when_no_answer_comes(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, 0, 5)
+    lock = lab.alice.lock(db, 1, 5, 5, reply=None)
+    lab.world.wait(30)
+    lab.alice.getattr(db)
+    lab.later(1)
+    lab.fires(
+        "nlm-server-stall",
+        lock,
+        severity=HIGH,
+        confidence=PROBABLE,
+        client=lab.alice,
+        server=lab.server,
+        path="/srv/db",
+    )
+
+
+@pytest.mark.parametrize("how", ["a later answer", "an answer that may be lost", "a dead host", "no time"])
+def test_nlm_server_stall__silent_without_an_answer_because_of(linux: Lab, how: str) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 1, 0, 5)
+    linux.alice.lock(db, 1, 5, 5, reply=None)
+    if how == "a dead host":
+        linux.server.die()
+        linux.world.wait(60)
+        linux.alice.getattr(db)
+        linux.silent("nlm-server-stall")
+        return
+    linux.world.wait(5 if how == "no time" else 60)
+    if how == "a later answer":
+        linux.bob.lock(db, 2, 30, 5)
+    elif how == "an answer that may be lost":
+        linux.alice.lock(db, 1, 10, 5, reply_captured=False)
+        linux.alice.ping(linux.server, (NLM, 4), LOCKD)
+    linux.later(1)
+    linux.silent("nlm-server-stall")
+
+
+@pytest.mark.parametrize(
+    ("port", "how", "sure"),
+    [(0, "not registered", DEFINITE), (LOCKD, "filtered", PROBABLE), (LOCKD, "refused", DEFINITE)],
+)
+def test_nlm_server_stall__fires_when_lockd_is(linux: Lab, port: int, how: str, sure: int) -> None:
+    db = linux.mounted(linux.alice)
+    if how == "filtered":
+        linux.server.cut_from(linux.alice, LOCKD)
+    elif how == "refused":
+        linux.server.refuse(LOCKD)
+    looked = linux.alice.getport(linux.server, NLM, port)
+    if port:
+        linux.alice.lock(db, 1)
+    linux.world.wait(20)
+    linux.alice.getattr(db)
+    linux.later(1)
+    linux.fires("nlm-server-stall", looked, severity=HIGH, confidence=sure, client=linux.alice)
+
+
+def test_nlm_server_stall__silent_when_lockd_is_reached_at_last(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.getport(linux.server, NLM, 0)
+    linux.server.refuse(LOCKD)
+    linux.alice.getport(linux.server, NLM, LOCKD)
+    linux.alice.lock(db, 1)
+    linux.world.refused.clear()
+    linux.world.wait(3)
+    linux.alice.lock(db, 1)
+    linux.later(10)
+    linux.clean("nlm-server-stall")
 
 
 def test_nlm_server_stall__silent_for_two_short_ones(lab: Lab) -> None:

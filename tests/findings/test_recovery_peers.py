@@ -4,8 +4,9 @@ import pytest
 
 from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE, Severity
 from analyzer.parameters import settings
+from analyzer.protocols.nsm import NSM
 from tests.findings.lab import Lab
-from tests.world import File, Request
+from tests.world import STATD, Exchange, File, Host, Request
 
 # -- reclaim-missing ------------------------------------------------------------------------------
 
@@ -202,6 +203,20 @@ def test_nsm_name_mismatch__fires_when_the_locks_stay(lab: Lab) -> None:
     lab.fires("nsm-name-mismatch", denied, client=lab.alice, severity=HIGH, confidence=PROBABLE)
 
 
+def test_nsm_name_mismatch__fires_when_only_the_domain_differs_and_the_locks_stay(lab: Lab) -> None:
+    db = announced_as(lab, "alice.example.net")
+    denied = lab.bob.lock(db, 2, reply="DENIED")
+    mismatch = lab.fires("nsm-name-mismatch", denied, client=lab.alice, severity=HIGH, confidence=PROBABLE)
+    assert mismatch.id in lab.fires("lock-survived-client-reboot").caused_by
+
+
+def test_nsm_name_mismatch__silent_when_the_short_name_was_sent_too(lab: Lab) -> None:
+    db = announced_as(lab, "alice.example.net")
+    lab.alice.notify(lab.server, "alice")
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.silent("nsm-name-mismatch")
+
+
 def test_nsm_name_mismatch__fires_low_when_nothing_came_of_it(lab: Lab) -> None:
     db = announced_as(lab, "localhost")
     lab.bob.lock(db, 2)
@@ -223,6 +238,31 @@ def test_nsm_monitor_failed__fires_when_the_refusal_took_long(lab: Lab) -> None:
     lab.world.wait(8)
     lock.answer("NOLOCKS")
     lab.fires("nsm-monitor-failed", lock, client=lab.alice, confidence=POSSIBLE, severity=HIGH)
+
+
+def watch(host: Host, reply: dict[str, int] | None, name: str = "alice") -> Exchange:
+    """SM_MON from a host to the statd beside it."""
+    args = {"mon_name": name, "my_name": host.name}
+    made: Exchange = host.call(host, (NSM, 1), 2, args, port=STATD, transport="udp", reply=reply)
+    return made
+
+
+@pytest.mark.parametrize(("reply", "sure"), [({"status": 1, "state": 3}, DEFINITE), (None, PROBABLE)])
+def test_nsm_monitor_failed__fires_on_loopback(lab: Lab, reply: dict[str, int] | None, sure: int) -> None:
+    lab.mounted(lab.alice)
+    asked = watch(lab.server, reply)
+    lab.later(20)
+    lab.fires("nsm-monitor-failed", asked, server=lab.server, client=lab.alice, confidence=sure)
+
+
+@pytest.mark.parametrize("reply", [{"status": 0, "state": 3}, None])
+def test_nsm_monitor_failed__silent_when_it_was_done_or_may_still_be(
+    lab: Lab, reply: dict[str, int] | None
+) -> None:
+    lab.mounted(lab.alice)
+    watch(lab.server, reply)
+    lab.later(5)
+    lab.silent("nsm-monitor-failed")
 
 
 def test_nsm_monitor_failed__silent_when_it_came_at_once(lab: Lab) -> None:
