@@ -39,6 +39,7 @@ from analyzer.findings.standing import (
     waiting_behind,
 )
 from analyzer.parameters import window
+from analyzer.protocols.nlm import STATUS4
 from analyzer.sessions import operations as op
 from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Operation
@@ -292,8 +293,8 @@ def unlock_refused(s: Sessions) -> Iterator[Case]:
         stale = operation.status == op.STALE_FH
         yield Case(
             f"{s.hosts.address(operation.responder)} answered the UNLOCK of {file_name(s, operation.file)} "
-            f"by "
-            f"{s.hosts.address(operation.requester)} with status {operation.status}",
+            f"by {s.hosts.address(operation.requester)} with "
+            f"{STATUS4.get(operation.status or 0, operation.status)}",
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             severity=INFO if stale else HIGH,

@@ -28,6 +28,7 @@ from analyzer.findings.rule import (
     rule,
 )
 from analyzer.parameters import window
+from analyzer.protocols.nlm import STATUS4
 from analyzer.sessions import operations as op
 from analyzer.sessions.model import Lock, Offer, Place
 from analyzer.sessions.operations import Operation
@@ -137,7 +138,7 @@ def lock_orphaned_by_duplicate(s: Sessions) -> Iterator[Case]:
         if not refused or (lock.server_end is not None and lock.server_end.reason == "unlock"):
             continue
         first = request.answers[0]
-        how = f"answered with status {first.status}" if failed else "granted and unlocked"
+        how = f"answered with {STATUS4.get(first.status, first.status)}" if failed else "granted and unlocked"
         copy = next(answer for answer in request.answers[1:] if answer.status == op.GRANTED)
         yield _orphan(s, request, refused, f"was {how}, and a copy of it granted in frame {copy.frame}")
     refusals = Refusals(s)

@@ -27,6 +27,7 @@ from analyzer.findings.rule import (
     seconds,
 )
 from analyzer.parameters import window
+from analyzer.protocols.nlm import STATUS4
 from analyzer.protocols.nsm import NSM
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place
@@ -195,7 +196,7 @@ def reclaim_refused(s: Sessions) -> Iterator[Case]:
     for operation, answer in s.reboots.refused_reclaims:
         if granted.get(_what(operation), 0) > answer.time:
             continue
-        case = _reclaim(s, operation, answer, f"refused with status {answer.status}")
+        case = _reclaim(s, operation, answer, f"refused with {STATUS4.get(answer.status, answer.status)}")
         if s.end - answer.time < s.settings[RETRY]:
             case.confidence = PROBABLE
         case.severity = CRITICAL if answer.status == 1 else HIGH

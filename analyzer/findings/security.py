@@ -97,10 +97,12 @@ def malformed_xdr(s: Sessions) -> Iterator[Case]:
     """Messages do not decode.
 
     ## What it is
-    Calls answered GARBAGE_ARGS.
+    Calls answered GARBAGE_ARGS, or whose body ends early or has a length beyond its limit. Names of hosts in
+    messages to statd that are paths or format strings.
 
     ## Why it matters
-    A bug of the sender, or somebody who probes for one of the receiver.
+    A bug of the sender, or somebody who probes for one of the receiver: statd makes files of the names it is
+    told, and was once taken over by way of its log.
 
     ## What to do
     Find out what the sender is; update it, or filter it.
@@ -120,6 +122,22 @@ def malformed_xdr(s: Sessions) -> Iterator[Case]:
                 f"{_label(call)}",
                 **_exchange(call, reply),
             )
+    for call in s.conduct.calls.get("undecoded", ()):
+        answer = s.conduct.answer(call)
+        if answer is None or answer.status != GARBAGE_ARGS:
+            yield Case(
+                f"{s.hosts.address(call.src)} sent {s.hosts.address(call.dst)} calls that do not decode, "
+                f"first {_label(call)}",
+                **_exchange(call, answer),
+            )
+    for call in s.conduct.calls.get("odd-name", ()):
+        yield Case(
+            f"{s.hosts.address(call.src)} sent statd of {s.hosts.address(call.dst)} the name "
+            f"{printable(call.args['mon_name'])[:64]!r} in {_label(call)}",
+            severity=HIGH,
+            group="name",
+            **_exchange(call, s.conduct.answer(call)),
+        )
 
 
 @rule("version-or-proc-mismatch", MEDIUM)

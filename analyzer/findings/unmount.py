@@ -34,7 +34,7 @@ from analyzer.findings.standing import (
     unlock_pending,
 )
 from analyzer.parameters import threshold, window
-from analyzer.protocols.mount import MOUNT
+from analyzer.protocols.mount import MOUNT, STATUS3
 from analyzer.protocols.rpc import AUTH_ERROR
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place
@@ -165,10 +165,11 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
 
 @rule("mount-without-release", LOW)
 def mount_without_release(s: Sessions) -> Iterator[Case]:
-    """A client that had mounted an export rebooted without unmounting it.
+    """A client that had mounted an export went without unmounting it.
 
     ## What it is
-    A mount session with MNT and without UMNT, and then a reboot notice of that client.
+    A mount session with MNT and without UMNT, and then a reboot notice of that client; or the server gave up
+    its connection (RST) and nothing was heard of the client since.
 
     ## Why it matters
     The server's list of mounts keeps an entry for a mount that is gone. Locks are another matter: see
@@ -179,29 +180,50 @@ def mount_without_release(s: Sessions) -> Iterator[Case]:
     and edit /var/lib/nfs/rmtab.
 
     ## Evidence
-    The MNT, the reboot notice.
+    The MNT, the reboot notice or the RST.
 
     ## When it is a false alarm
     A lazy unmount, or a program with its own NFS client, never sends UMNT. Ganesha keeps no such list.
     """
     for mount in s.mounts.sessions.values():
-        if mount.rebooted is None or not mount.count or not mount.mnts or _goes_on(s, mount):
+        if not mount.count or not mount.mnts:
             continue
         mnt = mount.mnts[0]
-        if mnt.time > mount.rebooted.time:
+        if mount.rebooted is not None:
+            gone, how = mount.rebooted, f"rebooted (notice in frame {mount.rebooted.frame})"
+            left = mnt.time <= gone.time and not _goes_on(s, mount)
+        else:
+            given_up = _given_up(s, mount)
+            gone = given_up or Place(mnt.frame, mnt.time)
+            how = f"was not heard of since the server reset its connection (frame {gone.frame})"
+            left = given_up is not None
+        if not left:
             continue
         yield Case(
-            f"{s.hosts.address(mount.client)} mounted {mount.path} in frame {mnt.call.frame} and rebooted "
-            f"(notice in "
-            f"frame {mount.rebooted.frame}) without UMNT: its entry in the server's mount list stays",
-            [mnt.call.frame, mnt.frame, mount.rebooted.frame],
+            f"{s.hosts.address(mount.client)} mounted {mount.path} in frame {mnt.call.frame} and {how} "
+            f"without UMNT: its entry in the server's mount list stays",
+            [mnt.call.frame, mnt.frame, gone.frame],
             Place(mnt.call.frame, mnt.call.time),
-            mount.rebooted,
+            gone,
             confidence=PROBABLE,
+            cut_short=mount.rebooted is None and s.end - gone.time < s.settings[UMNT_WINDOW],
             server=mount.server,
             client=mount.client,
             export=mount.path,
         )
+
+
+def _given_up(s: Sessions, mount: Mount) -> Place | None:
+    """Where the server reset the last connection of a mount whose client was not heard of since."""
+    _, heard = s.hosts.last_seen(mount.client)
+    for flow, last in mount.flows.items():
+        connection = s.connections.by_flow.get(flow)
+        if connection is None or connection.reset is None or mount.client in connection.fins:
+            continue
+        host, frame, time = connection.reset
+        if host == mount.server and heard < time and mount.last is not None and last.time == mount.last.time:
+            return Place(frame, time)
+    return None
 
 
 def _goes_on(s: Sessions, mount: Mount) -> bool:
@@ -345,7 +367,8 @@ def mnt_denied(s: Sessions) -> Iterator[Case]:
             sum(1 for time in times if abs(time - call.time) <= s.settings[DENIAL_WINDOW])
             >= s.settings[DENIALS]
         )
-        why = f"status {reply.result.get('status')}" if reply.status == 0 else "its credentials"
+        status = int(reply.result.get("status", -1))
+        why = STATUS3.get(status, f"status {status}") if reply.status == 0 else "its credentials"
         yield Case(
             f"{s.hosts.address(call.dst)} refused the mount of {printable(path)} to "
             f"{s.hosts.address(call.src)} ({why})",

@@ -34,6 +34,17 @@ def fold(name: bytes) -> bytes:
     return name.split(b".", 1)[0]
 
 
+def is_odd_name(name: bytes) -> bool:
+    """Whether this cannot be the name of a host: a path, a format string, a hidden file, a cut string.
+
+    A scope (`fe80::1%eth0`) is no format string.
+    """
+    name = name.rstrip(b"\0")
+    address, _, scope = name.partition(b"%")
+    scoped = b":" in address and scope.isalnum()
+    return b"/" in name or b"\0" in name or name[:1] == b"." or (b"%" in name and not scoped)
+
+
 class Hosts:
     """Names and signs of life of the hosts of a capture."""
 

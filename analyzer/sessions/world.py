@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from analyzer.faults import new_faults
+from analyzer.faults import Fault, new_faults
 from analyzer.parameters import DEFAULTS, Settings, window
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
@@ -46,7 +46,7 @@ from analyzer.sessions.conduct import Conduct
 from analyzer.sessions.connections import Connections
 from analyzer.sessions.fates import Fates
 from analyzer.sessions.handles import Handles
-from analyzer.sessions.hosts import Hosts
+from analyzer.sessions.hosts import Hosts, is_odd_name
 from analyzer.sessions.intrusions import Intrusions
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.ledger import Ledger
@@ -61,6 +61,7 @@ from analyzer.sessions.shares import Shares
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
 
 CIRCLES_KEPT = 4096
+TEST_RES = 11  # Linux leaves the last 8 bytes of the holder out of it
 
 
 class Sessions:
@@ -162,6 +163,8 @@ class Sessions:
 
     def _call(self, call: Call) -> None:
         self.hosts.name(call.src, call.machine)
+        if call.fault >= 0:
+            self._undecoded(call)
         program = call.program
         if program == NLM:
             self._nlm_call(call)
@@ -215,7 +218,15 @@ class Sessions:
             if operation.kind == "UNSHARE":
                 self.shares.asked(operation)
 
+    def _undecoded(self, call: Call) -> None:
+        """Keep a call whose body is not what is declared, though the capture has all of it."""
+        wrong = call.fault in (Fault.XDR_SHORT, Fault.XDR_LIMIT) and not call.damage
+        if wrong and call.program != NFS and (call.program, call.procedure) != (NLM, TEST_RES):
+            self.conduct.call("undecoded", call)
+
     def _nsm_call(self, call: Call) -> None:
+        if is_odd_name(call.args.get("mon_name", b"")):
+            self.conduct.call("odd-name", call)
         if call.procedure in (2, 3, 4, 5):
             self.conduct.call("sm-mon", call)
         if call.procedure == 6 and call.fault < 0:

@@ -66,6 +66,31 @@ def test_malformed_xdr__silent_when_the_arguments_are_well(lab: Lab) -> None:
     lab.clean("malformed-xdr")
 
 
+def test_malformed_xdr__fires_when_the_body_ends_early(lab: Lab) -> None:
+    call = lab.mallory.call(lab.server, (NLM, 4), 2, {}, port=lab.server.lockd, body=bytes(6))
+    lab.fires("malformed-xdr", call, client=lab.mallory, severity=LOW, confidence=DEFINITE)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "%n%n%n%n", ".hidden", "ali\0ce"])
+def test_malformed_xdr__fires_for_names_that_are_none(lab: Lab, name: str) -> None:
+    notice = lab.mallory.notify(lab.server, name)
+    lab.fires("malformed-xdr", notice, client=lab.mallory, severity=HIGH, confidence=DEFINITE)
+
+
+@pytest.mark.parametrize("name", ["alice", "alice.example.net", "fe80::1%eth0", "192.0.2.7", "alice\0"])
+def test_malformed_xdr__silent_about_names_of_hosts(lab: Lab, name: str) -> None:
+    lab.alice.notify(lab.server, name)
+    lab.silent("malformed-xdr")
+
+
+def test_malformed_xdr__silent_about_a_result_that_linux_cuts_short(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.test(db, 1, msg=True, reply=None)
+    body = bytes((0, 0, 0, 4)) + lab.alice._cookie.to_bytes(4, "little") + bytes((0, 0, 0, 1)) + bytes(12)
+    lab.server.call(lab.alice, (NLM, 4), 11, {}, port=lab.server.lockd, body=body)
+    lab.silent("malformed-xdr")
+
+
 # -- version-or-proc-mismatch ---------------------------------------------------------------------
 
 

@@ -159,6 +159,28 @@ def test_mount_without_release__fires_on_a_reboot(lab: Lab) -> None:
     lab.silent("mount-open-at-capture-end")
 
 
+def test_mount_without_release__fires_when_the_server_gave_up(linux: Lab) -> None:
+    linux.mounted(linux.alice)
+    linux.alice.die()
+    linux.world.wait(900)
+    connection = linux.world.connections[linux.alice.address, linux.server.address, NFSD]
+    reset = connection.reset(1)
+    linux.later(60)
+    linux.fires(
+        "mount-without-release", linux.alice.mnt, reset, client=linux.alice, severity=LOW, confidence=PROBABLE
+    )
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_mount_without_release__silent_when_a_reset_is_not_the_last_word(linux: Lab, side: int) -> None:
+    db = linux.mounted(linux.alice)
+    linux.world.connections[linux.alice.address, linux.server.address, NFSD].reset(side)
+    if side:
+        linux.alice.getattr(db)
+    linux.later(60)
+    linux.clean("mount-without-release")
+
+
 def test_mount_without_release__silent_when_unmounted_before(lab: Lab) -> None:
     lab.mounted(lab.alice)
     lab.alice.umount(lab.export)
