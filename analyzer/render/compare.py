@@ -56,6 +56,8 @@ ASKED = frozenset(
 )
 MASK = 0xFFFFFFFF
 WIDTH = 110
+MOST_WAITING = 10_000  # messages of one side that wait for the other
+MOST_DIFFERENCES = 1000  # of a capture, on paper
 MOST_VALUES = 8  # of a difference
 MOST_TEXT = 64  # characters of a value
 BULK = "nfs.data"  # of which we keep the length
@@ -110,6 +112,7 @@ def compare(tshark: str, path: str, preferences: dict[str, str], first: int | No
         if mine is not None and other is not None:
             _compare(made, mine, other)
         elif mine is not None:
+            mine.values.clear()  # of a lonely message its name is enough
             alone[0].append(mine)
         elif other is not None:
             alone[1].append(other)
@@ -178,9 +181,9 @@ def _lonely(made: Comparison, mine: Iterable[Told], others: Iterable[Shown]) -> 
 
 
 def _pairs(mine: Iterator[Told], others: Iterator[Shown]) -> Iterator[tuple[Told | None, Shown | None]]:
-    """Messages of both sides with the same key; what is left over at the end comes alone."""
-    waiting: dict[Key, deque[Told]] = defaultdict(deque)
-    early: dict[Key, deque[Shown]] = defaultdict(deque)
+    """Messages of both sides with the same key; what finds no partner comes alone, sooner or later."""
+    waiting: dict[Key, deque[Told]] = {}
+    early: dict[Key, deque[Shown]] = {}
     told, other = next(mine, None), next(others, None)
     while told is not None or other is not None:
         if other is None or (told is not None and told.key[0] <= other.frame):
@@ -188,14 +191,18 @@ def _pairs(mine: Iterator[Told], others: Iterator[Shown]) -> Iterator[tuple[Told
             if found := _taken(early, told.key):
                 yield told, found
             else:
-                waiting[told.key].append(told)
+                waiting.setdefault(told.key, deque()).append(told)
             told = next(mine, None)
         else:
             if known := _taken(waiting, _key(other)):
                 yield known, other
             else:
-                early[_key(other)].append(other)
+                early.setdefault(_key(other), deque()).append(other)
             other = next(others, None)
+        while len(waiting) > MOST_WAITING:
+            yield from ((one, None) for one in waiting.pop(next(iter(waiting))))
+        while len(early) > MOST_WAITING:
+            yield from ((None, one) for one in early.pop(next(iter(early))))
     yield from ((one, None) for ones in waiting.values() for one in ones)
     yield from ((None, one) for shows in early.values() for one in shows)
 
@@ -375,8 +382,10 @@ def report(path: str, made: Comparison, first: int | None) -> Iterator[str]:
             yield f"    not compared: {', '.join(columns_of)} ({why})"
     if made.differences:
         yield ""
-    for difference in made.differences:
+    for difference in made.differences[:MOST_DIFFERENCES]:
         yield _line(difference)
+    if len(made.differences) > MOST_DIFFERENCES:
+        yield f"and {len(made.differences) - MOST_DIFFERENCES} more"
 
 
 def _by_reason(silent: set[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:

@@ -166,6 +166,16 @@ def test_a_message_of_one_side(tshark: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert (only.ours, only.theirs) == ((), ("a message",))
 
 
+def test_who_waits_for_long_waits_no_more(tshark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the other side has nothing, memory does not grow, and nothing is forgotten."""
+    monkeypatch.setattr(comparing, "shown", lambda *_: iter(()))
+    monkeypatch.setattr(comparing, "MOST_WAITING", 3)
+    made = compare(tshark, str(BASIC), PREFERENCES)
+    assert len(made.differences) == len(list(comparing.ours(str(BASIC))))
+    monkeypatch.setattr(comparing, "MOST_DIFFERENCES", 2)
+    assert list(comparing.report("a", made, None))[-1] == f"and {len(made.differences) - 2} more"
+
+
 # -- as a command -----------------------------------------------------------------------------------
 
 
