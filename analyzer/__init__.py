@@ -30,13 +30,21 @@ def analyze(
     *,
     server_model: str = "auto",
     parameters: Mapping[str, float] | None = None,
+    anonymize: bool | bytes = False,
 ) -> Analysis:
     """Analyse captures (files, directories, `-`) as one, in time order. Raises `AnalyzerError`.
 
     `server_model` says how the servers tell owners apart: linux, ganesha, strict, or auto (by their handles).
     `parameters` sets windows (in seconds) and thresholds; `docs/reference/parameters.md` lists them.
+    `anonymize` replaces names and addresses, by a new key or by the one that is given; `docs/anonymize.md`
+    says what that leaves.
     """
     from analyzer.render.api import Analysis
 
+    veil = None
+    if anonymize is not False:
+        from analyzer.render.anonymous import veil_of
+
+        veil = veil_of(None if anonymize is True else anonymize)
     listed = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    return Analysis([os.fspath(path) for path in listed], server_model, parameters or {})
+    return Analysis([os.fspath(path) for path in listed], server_model, parameters or {}, veil)

@@ -301,6 +301,7 @@ def _add_live(verbs: Any) -> None:
 
     verb = _verb(verbs, "live", _live, "Watch an interface, and say so when something goes wrong.")
     add_options(verb, FORMATS)
+    _anonymize(verb)
     _choice(verb)
     _judgement(verb)
 
@@ -453,7 +454,7 @@ def _explain(args: argparse.Namespace) -> int:
 def _live(args: argparse.Namespace) -> int:
     from analyzer.watch.command import live
 
-    return live(args, _filters(args), _settings(args))
+    return live(args, _filters(args), _settings(args), _veil(args))
 
 
 # -- what verbs share -----------------------------------------------------------------------------

@@ -42,6 +42,7 @@ HARMLESS = ("cookie", "verf", "cookieverf", "netid", "nc_netid", "nc_proto", "nc
 """Numbers that count or tell restarts apart, and names of transports."""
 BLANKED = ("args", "res", "buf", "data")
 """A message within a message, an address in a form of its own, file contents."""
+LEAST_KEY = 16  # bytes
 ACCEPTED, CALL_HEAD, REPLY_HEAD = 0, 32, 20
 STOPS = (Fault.XDR_SHORT, Fault.XDR_LIMIT, Fault.XDR_DEPTH)
 LENGTH_WORD = 4  # of the field at which a message stops: without it the fault would be another one
@@ -147,19 +148,23 @@ def capture_name(number: int) -> str:
     return f"capture-{number}"
 
 
-def veil(wanted: bool, key: str | None) -> Veil:
-    """A veil with the key in the file `key`, or with a new one; raises where only a key is given."""
+def veil(wanted: bool, path: str | None) -> Veil:
+    """A veil with the key in a file, or with a new one; raises where only a key is given."""
     if not wanted:
         raise AnalyzerError("--anonymize-key: is of use with --anonymize only")
-    return Veil(Pseudonyms(os.urandom(32) if key is None else _read_key(key)))
-
-
-def _read_key(path: str) -> bytes:
+    if path is None:
+        return veil_of(None)
     with open(path, "rb") as stream:  # noqa: PTH123 (a pipe is welcome)
-        key = stream.read(1 << 16)
-    if len(key) < 16:
-        raise AnalyzerError(f"{path}: a key has at least 16 bytes; head -c 32 /dev/urandom makes one")
-    return key
+        return veil_of(stream.read(1 << 16), f"{path}: ")
+
+
+def veil_of(key: bytes | None, where: str = "") -> Veil:
+    """A veil with a key, or with a new one; raises where the key is too short to be one."""
+    if key is None:
+        key = os.urandom(LEAST_KEY)
+    if len(key) < LEAST_KEY:
+        raise AnalyzerError(f"{where}a key has at least {LEAST_KEY} bytes; head -c 32 /dev/urandom makes one")
+    return Veil(Pseudonyms(key))
 
 
 def _blank(out: bytearray, start: int, stop: int) -> None:

@@ -26,20 +26,28 @@ if TYPE_CHECKING:
 
     from analyzer.engine import Analysis as Analysed
     from analyzer.engine import Health
+    from analyzer.render.anonymous import Veil
 
 
 class Analysis:
     """Everything known of some captures. Tables are DataFrames, typed also when they have no rows."""
 
-    def __init__(self, paths: Sequence[str], server_model: str, parameters: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        server_model: str,
+        parameters: Mapping[str, float],
+        veil: Veil | None = None,
+    ) -> None:
         self._paths = list(paths)
+        self._veil = veil
         self._judging: Any = {"server_model": server_model, "settings": settings(parameters)}
         self._tables: dict[str, pd.DataFrame] = {}
         self._analysed: Analysed
         if any(path == STDIN or not (Path(path).is_file() or Path(path).is_dir()) for path in self._paths):
             self._tables["calls"] = self._calls(keep=True)
         else:
-            self._analysed = analyze(self._paths, **self._judging)
+            self._analysed = self._analyze()
 
     def __repr__(self) -> str:
         seen = self._analysed.health
@@ -114,12 +122,19 @@ class Analysis:
             self._tables[name] = to_pandas(table(lambda _: self._analysed, name))
         return self._tables[name]
 
+    def _analyze(self, taps: Sequence[Any] = ()) -> Analysed:
+        if self._veil is None:
+            return analyze(self._paths, **self._judging, taps=taps)
+        analysed = analyze(self._paths, **self._judging, taps=(self._veil, *taps))
+        self._veil.rename(analysed)
+        return analysed
+
     def _calls(self, keep: bool) -> pd.DataFrame:
         from analyzer.render.export import table
         from analyzer.render.tables import to_pandas
 
         def analyse(taps: Sequence[Any]) -> Analysed:
-            analysed = analyze(self._paths, **self._judging, taps=taps)
+            analysed = self._analyze(taps)
             if keep:
                 self._analysed = analysed
             return analysed

@@ -14,6 +14,7 @@ from analyzer import kernels
 from analyzer.engine import Engine
 from analyzer.errors import AnalyzerError
 from analyzer.parameters import Settings
+from analyzer.render.anonymous import Veil
 from analyzer.render.output import write
 from analyzer.render.terminal import paint_for, say_compile
 from analyzer.render.text import summary
@@ -29,8 +30,8 @@ DONE, FAILED = 0, 2
 SECOND = 1_000_000_000
 
 
-def live(args: argparse.Namespace, filters: Filters, settings: Settings) -> int:
-    """Watch to the end; return the exit status."""
+def live(args: argparse.Namespace, filters: Filters, settings: Settings, veil: Veil | None = None) -> int:
+    """Watch to the end; return the exit status. What is said is anonymized by `veil`."""
     if args.list:
         sys.stdout.write(interfaces())
         return DONE
@@ -41,12 +42,17 @@ def live(args: argparse.Namespace, filters: Filters, settings: Settings) -> int:
     if args.jsonl:
         listeners.append(Journal(args.jsonl, args.interface or "-"))
     engine = Engine(True, args.server_model, settings=settings)
+    if veil is not None:
+        engine.taps.append(veil)
+        filters = veil.filters(filters)
     capture = _capture(args)
     watch = Watch(capture.pump, engine, filters, capture.drops, round(args.remember * SECOND))
     why = run(capture, watch, listeners)
     assert watch.analysis is not None
     if why is not None and not watch.reader.frames:
         raise AnalyzerError(why)
+    if veil is not None:
+        veil.rename(watch.analysis)
     view = View(watch.analysis, filters)
     write(sys.stdout, (f"{line}\n" for line in summary(view, paint_for(sys.stdout))))
     sys.stdout.flush()

@@ -11,6 +11,8 @@ import csv
 import ipaddress
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +22,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import analyzer
 from analyzer.cli import main
 from analyzer.engine import Analysis, analyze
+from analyzer.errors import AnalyzerError
 from analyzer.faults import Fault
 from analyzer.protocols import PROGRAMS, REGISTRY
 from analyzer.render.anonymous import BLANKED, HANDLES, HARMLESS, OWNERS, Veil
@@ -195,6 +199,35 @@ CHANGED = {
     *("my_name", "priv"),
 }
 SAME_LENGTH = {"path", "export", "machine", "caller_name", "oh", "fh", "mon_name", "name", "dirpath"}
+
+
+def test_page(tmp_path: Path) -> None:
+    for name in ("lab/umnt_unlock_dropped", "lab/raw_forged_sm_notify"):
+        capture, hidden = expectations()[name], tmp_path / "hidden.html"
+        assert main(["report", str(capture), "--output", str(hidden), "--anonymize"]) == 0
+        assert leaks(analyze([str(capture)]), hidden.read_bytes()) <= OURS
+        assert capture.name.encode() not in hidden.read_bytes()
+
+
+def test_live(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "analyzer", "live", "-", "--anonymize", "--export", str(tmp_path)]
+    with LEAK.open("rb") as stream:
+        done = subprocess.run(command, stdin=stream, capture_output=True, check=True, timeout=300)
+    assert b"unlock-unanswered" in done.stdout
+    shown = b"".join([done.stdout, *(path.read_bytes() for path in tmp_path.iterdir())])
+    assert leaks(analyze([str(LEAK)]), shown) <= OURS
+
+
+def test_data_frames() -> None:
+    plain = analyzer.analyze(LEAK)
+    one, two, three = (analyzer.analyze(LEAK, anonymize=key) for key in (KEY, KEY, True))
+    assert one.locks.equals(two.locks)
+    assert not one.calls["client"].equals(three.calls["client"])
+    for table in TABLES:
+        assert len(getattr(one, table)) == len(getattr(plain, table))
+        assert leaks(analyze([str(LEAK)]), getattr(one, table).to_csv().encode()) <= OURS
+    with pytest.raises(AnalyzerError, match="at least 16 bytes"):
+        analyzer.analyze(LEAK, anonymize=b"short")
 
 
 def test_key(tmp_path: Path) -> None:
