@@ -21,7 +21,7 @@ from contextlib import chdir
 from pathlib import Path
 from unittest import mock
 
-from tests import guide, questions
+from tests import guide, questions, traps
 from tests.expectations import expectations
 
 ROOT = Path(__file__).parent.parent
@@ -125,6 +125,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
     "protocols.md": protocols,
     "faults.md": faults,
+    "encodings.md": traps.page,
 }
 
 

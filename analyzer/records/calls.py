@@ -36,7 +36,7 @@ from analyzer.tables import I32, I64, Bytes, Messages
 WINDOW = 16
 REMEMBERED = 1 << 20  # calls whose frame a retransmission can still name
 PRIVACY = 3
-NO_REPLY = -(2**63)  # a latency can be negative: clocks step
+NO_REPLY = -(2**63)
 CALLBACKS = (5, 10)  # NLM GRANTED, GRANTED_MSG: the caller is the server of the file
 TRANSPORTS = {6: "TCP", 17: "UDP"}
 
@@ -293,7 +293,7 @@ class Calls:
     def _fill(self, memory: Bytes, m: Messages, replies: Rows, chunk: Chunk, rows: Rows) -> None:
         base = chunk.base
         base["reply_frame"][rows] = m.frame[replies]
-        base["latency"][rows] = m.time[replies] - base["time"][rows]
+        base["latency"][rows] = np.maximum(m.time[replies] - base["time"][rows], 0)  # clocks step
         base["rpc_status"][rows] = self._rpc_status(m.status[replies])
         base["reply_bytes"][rows] = m.size[replies]
         chunk.open -= len(rows)

@@ -253,7 +253,7 @@ def callbacks(view: View) -> Iterator[Row]:
             "differs": " ".join(offer.differs) or None,
             "status": _status(call.version, status),
             **_place("answer", operation.answers[0] if operation.answers else None),
-            "latency": operation.answers[0].time - call.time if operation.answers else None,
+            "latency": max(0, operation.answers[0].time - call.time) if operation.answers else None,
             "wait_frame": offer.wait.since.frame if offer.wait is not None else None,
             "lock": offer.lock.number if offer.lock is not None else None,
         }

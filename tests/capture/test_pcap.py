@@ -37,6 +37,7 @@ def test_times_after_2038() -> None:
 
 @pytest.mark.parametrize("field", [1 | 0x50000000, 1 | 0x04000000, 1 | 0xFFFF0000])
 def test_upper_bits_of_the_link_type_are_no_link_type(field: int) -> None:
+    """Trap 29."""
     assert read_header(pcap_header(link=field)).link == 1
     assert read(pcap([Packet(b"x")], link=field))[0][0].link == 1
 

@@ -73,6 +73,7 @@ def test_simple_packets(order: str, snaplen: int, kept: int, compiled: bool) -> 
     ],
 )
 def test_time_stamp_resolutions(resolution: int | None, ticks: int, time: int | None, compiled: bool) -> None:
+    """Trap 29."""
     pairs = [] if resolution is None else [(9, bytes([resolution]))]
     rows, _, _ = read(section() + interface(pairs=pairs) + enhanced(Packet(b""), ticks=ticks), compiled)
     if resolution == 9 and ticks >> 63:
@@ -101,6 +102,7 @@ def test_options_of_a_wrong_length_or_behind_the_end_are_left_alone() -> None:
 
 @BOTH
 def test_interfaces_are_each_their_own(compiled: bool) -> None:
+    """Trap 29."""
     data = section() + interface(1) + interface(113, pairs=[(9, b"\x09")]) + interface(1)
     data += enhanced(Packet(b"a"), 1, ticks=5) + enhanced(Packet(b"b"), 0, ticks=5)
     rows, reader, _ = read(data, compiled)

@@ -110,6 +110,7 @@ def open_source_of(read_end: int, head: bytes, write_end: int) -> Source:
 
 
 def test_time_that_runs_backwards_is_counted_within_and_between_blocks() -> None:
+    """Trap 36."""
     times = [5, 3, 4, 4, 1, 9]
     data = pcap([Packet(b"", time * 1000) for time in times])
     for capacity in (1, 2, 64):

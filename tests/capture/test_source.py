@@ -42,6 +42,7 @@ def drain(source: Source, room: int = 70_000) -> bytes:
 @pytest.mark.parametrize("name", PACKERS)
 @pytest.mark.parametrize("room", [1 << 12, 1 << 22])
 def test_whatever_the_name_says_the_bytes_tell(name: str, room: int, tmp_path: Path) -> None:
+    """Trap 29."""
     path = tmp_path / "anything.txt"
     path.write_bytes(PACKED[name])
     with open_source(str(path)) as source:

@@ -57,6 +57,7 @@ def test_a_host_that_talks_to_itself(port: int, compiled: bool) -> None:
 
 @BOTH
 def test_a_syn_with_another_number_is_a_new_connection(compiled: bool) -> None:
+    """Trap 39."""
     lab = Lab(compiled)
     seen = lab.feed(
         there(SYN, 100),

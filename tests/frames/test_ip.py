@@ -50,7 +50,7 @@ def test_the_payload_is_what_ip_says(frame: bytes, compiled: bool) -> None:
 
 @BOTH
 def test_a_segment_larger_than_ip_can_say_has_the_length_of_the_wire(compiled: bool) -> None:
-    """Segmentation offload on the sender: total length 0."""
+    """Trap 37: Segmentation offload on the sender: total length 0."""
     frame = ethernet(ip4(tcp(bytes(70_000)), 6, total=0))
     (whole,) = Lab(compiled).feed(frame)
     assert whole.size == 70_000
@@ -106,6 +106,7 @@ def test_more_than_the_wire_carried(compiled: bool) -> None:
 
 @BOTH
 def test_ipv4_mapped_ipv6_joins_its_ipv4(compiled: bool) -> None:
+    """Trap 30."""
     lab = Lab(compiled)
     a, b = lab.feed(
         ethernet(ip4(udp(DATA))),

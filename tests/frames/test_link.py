@@ -90,6 +90,7 @@ TABLE = {
 @BOTH
 @pytest.mark.parametrize("name", TABLE)
 def test_link_layers(name: str, compiled: bool) -> None:
+    """Trap 29."""
     link, frame = TABLE[name]
     lab = Lab(compiled)
     (seen,) = lab.feed(frame, link=link)

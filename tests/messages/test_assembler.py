@@ -55,6 +55,7 @@ def test_a_call_and_its_reply(compiled: bool) -> None:
 
 @pytest.mark.parametrize("split", range(1, len(talk(CALL, call(8))) + 1))
 def test_two_records_cut_anywhere(split: int) -> None:
+    """Trap 2."""
     script = Script()
     flow = script.connect()
     in_pieces(script, flow, 0, talk(CALL, call(8)), [split])
@@ -77,6 +78,7 @@ def test_byte_by_byte(compiled: bool, block: int) -> None:
 
 
 def test_several_records_in_a_segment_and_a_small_output() -> None:
+    """Trap 2."""
     script = Script()
     flow = script.connect()
     messages = [call(i, args=bytes(4 * i)) for i in range(1, 20)]
@@ -85,6 +87,7 @@ def test_several_records_in_a_segment_and_a_small_output() -> None:
 
 
 def test_both_directions_on_one_connection() -> None:
+    """Trap 13."""
     script = Script()
     flow = script.connect()
     script.send(flow, 0, record(call(5, args=b"from")))
@@ -125,6 +128,7 @@ class TestOrder:
 
     @pytest.mark.parametrize("seed", range(20))
     def test_shuffled(self, seed: int) -> None:
+        """Trap 5."""
         script = Script()
         flow = script.connect()
         pieces = self.pieces()
@@ -146,6 +150,7 @@ class TestOrder:
         assert result.assembler.streams.reordered.tolist()[:2] == [1, 0]
 
     def test_repeats(self) -> None:
+        """Trap 5."""
         script = Script()
         flow = script.connect()
         script.at(flow, 0, 0, self.DATA[:100])
@@ -167,6 +172,7 @@ class TestOrder:
         assert not result.faulty()
 
     def test_the_first_copy_wins(self) -> None:
+        """Trap 5."""
         script = Script()
         flow = script.connect()
         script.at(flow, 0, 100, self.DATA[100:200])
@@ -282,6 +288,7 @@ class TestLoss:
         return script
 
     def test_inside_what_is_skipped(self) -> None:
+        """Trap 3."""
         result = run(self.script((2000, 4000), WRITE, CALL))
         assert result.bytes() == [WRITE[:1024], CALL]
         assert [row["damage"] for row in result.rows] == [4, 0]
@@ -289,6 +296,7 @@ class TestLoss:
         assert result.faulty() == {"TCP_GAP"}
 
     def test_inside_what_is_needed(self) -> None:
+        """Trap 3."""
         result = run(self.script((500, 4000), WRITE, CALL))
         assert result.bytes() == [WRITE[:496], CALL]
         assert [row["damage"] for row in result.rows] == [6, 0]
@@ -310,6 +318,7 @@ class TestLoss:
         assert run(self.script((8, 1000), WRITE, CALL)).bytes() == [CALL]
 
     def test_of_the_mark(self) -> None:
+        """Trap 3."""
         script = Script()
         flow = script.connect()
         script.send(flow, 0, record(CALL))
@@ -324,6 +333,7 @@ class TestLoss:
     @MODES
     @pytest.mark.parametrize("kept", [5, 40, 44, 200, 1000])
     def test_snaplen(self, compiled: bool, kept: int) -> None:
+        """Trap 6."""
         script = Script()
         flow = script.connect()
         script.send(flow, 0, record(call(6)))
@@ -341,6 +351,7 @@ class TestLoss:
         assert rows[-1]["xid"] == 8
 
     def test_join_in_midstream(self) -> None:
+        """Trap 4."""
         script = Script()
         flow = script.flow()
         data = record(WRITE)[3000:] + talk(CALL, call(8))
@@ -353,6 +364,7 @@ class TestLoss:
         assert result.count(Fault.ORPHAN_REPLY) == 1
 
     def test_too_long(self) -> None:
+        """Trap 1."""
         script = Script()
         flow = script.connect()
         message = call(1, procedure=17, args=bytes(9000))
@@ -380,6 +392,7 @@ class TestNotRpc:
     )
     @pytest.mark.parametrize("size", [1, 7, 1400])
     def test_streams(self, data: bytes, size: int) -> None:
+        """Trap 17."""
         script = Script()
         flow = script.connect()
         for side in (0, 1):
@@ -406,6 +419,7 @@ class TestNotRpc:
         assert run(script).bytes() == [CALL]
 
     def test_datagrams(self) -> None:
+        """Trap 17."""
         script = Script()
         flow = script.pair(dport=53)
         for data in (b"", b"1234567", bytes(40), words(1, 1, 0, 0, 0, 0), words(9, 2), call(1, 0x50000000)):
@@ -487,6 +501,7 @@ def conversations(draw: Any) -> tuple[Script, list[tuple[int, bytes]]]:
 @settings(max_examples=60)
 @given(conversations(), st.integers(1, 9))
 def test_any_segmentation(made: tuple[Script, list[tuple[int, bytes]]], block: int) -> None:
+    """Traps 1, 2 and 5."""
     script, said = made
     result = run(script, block=block)
     got = [(row["flow"], row["message"]) for row in result.rows]

@@ -62,6 +62,7 @@ def test_credentials_are_padded() -> None:
     ],
 )
 def test_replies_that_say_no(tail: bytes, status: int, low: int, high: int) -> None:
+    """Trap 25."""
     row = rows_of(SYS, words(5, 1) + tail)[1]
     assert (row["status"], row["low"], row["high"]) == (status, low, high)
     assert (row["body_size"], row["call"], row["program"]) == (0, 0, NLM)
@@ -81,12 +82,14 @@ def test_another_rpc_version_is_delivered() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"arguments"])
 def test_gss_integrity(data: bytes) -> None:
+    """Trap 26."""
     wrapped = words(len(data) + 4, 42) + data + bytes(-len(data) % 4) + opaque(b"checksum")
     rows = rows_of(call(5, args=wrapped, flavor=6, cred=gss(0, 2)), reply(5, wrapped))
     assert [(row["gss"], row["body"], row["body_size"]) for row in rows] == [(2, data, len(data))] * 2
 
 
 def test_gss_privacy() -> None:
+    """Trap 26."""
     script = Script()
     flow = script.connect()
     script.send(flow, 0, record(call(5, args=opaque(b"secret"), flavor=6, cred=gss(0, 3))))
@@ -98,6 +101,7 @@ def test_gss_privacy() -> None:
 
 @pytest.mark.parametrize(("procedure", "service", "kind"), [(0, 1, 1), (1, 1, 4), (2, 2, 4), (3, 3, 4)])
 def test_gss_without_a_wrap(procedure: int, service: int, kind: int) -> None:
+    """Trap 26."""
     rows = rows_of(
         call(5, procedure=0, args=b"token", flavor=6, cred=gss(procedure, service)), reply(5, b"tok")
     )

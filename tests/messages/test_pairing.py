@@ -55,6 +55,7 @@ def pairs(result: Result) -> list[tuple[int, int]]:
 def test_on_one_connection(
     steps: list[bytes | float], expected: list[tuple[int, int]], faults: dict[str, int]
 ) -> None:
+    """Trap 9."""
     result = over_tcp(*steps)
     assert pairs(result) == expected
     assert {fault.name: result.count(fault) for fault in Fault if result.count(fault)} == faults
@@ -95,6 +96,7 @@ def test_an_orphan() -> None:
     ],
 )
 def test_sent_again_on_another_connection(change: dict[str, int], expected: int) -> None:
+    """Trap 10."""
     script = Script()
     first = script.connect(sport=700)
     script.send(first, 0, record(A))
@@ -119,6 +121,7 @@ def test_not_a_copy_once_the_call_is_answered() -> None:
 
 
 def test_datagrams_pair_by_client_whatever_the_server_address() -> None:
+    """Trap 10."""
     script = Script()
     asked = script.pair(client=3, server=4, sport=800)
     elsewhere = script.pair(client=3, server=5, sport=800)

@@ -38,6 +38,7 @@ HANDLE = "01000600be04b1482a154e919eb9ea826f4502cb"
 
 
 def test_a_handle_without_a_length_in_versions_1_and_2() -> None:
+    """Trap 22."""
     for version in (1, 2):
         wire = "00000000" + HANDLE + "00" * 12
         values = {"status": 0, "fh": bytes.fromhex(HANDLE) + bytes(12)}
@@ -45,6 +46,7 @@ def test_a_handle_without_a_length_in_versions_1_and_2() -> None:
 
 
 def test_a_handle_with_a_length_in_version_3() -> None:
+    """Trap 22."""
     wire = "00000000 00000014" + HANDLE + "00000001 00000001"
     values = {"status": 0, "fh": bytes.fromhex(HANDLE), "auth_flavors": [{"flavor": 1}]}
     assert_says((MOUNT, 3, 1), REPLY, wire, values)
@@ -52,12 +54,14 @@ def test_a_handle_with_a_length_in_version_3() -> None:
 
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_refusal_is_a_status_and_nothing_else(version: int) -> None:
+    """Trap 23."""
     declared = body((MOUNT, version, 1), REPLY)
     assert decode_one(declared, b"\0\0\0\x0d").values == {"status": 13}
     assert decode_one(declared, b"\0\0\0\x0d\0\0\0\0").fault is Fault.XDR_TRAILING
 
 
 def test_exports_of_two_directories() -> None:
+    """Trap 24."""
     wire = """
         00000001 00000002 2f610000 00000001 00000001 2a000000 00000000
         00000001 00000002 2f620000 00000000 00000000"""

@@ -101,6 +101,7 @@ def test_a_lock_of_linux() -> None:
 
 
 def test_a_lock_of_version_3_has_narrow_ranges() -> None:
+    """Trap 20."""
     wire = """
         00000000 00000000 00000001 00000001 63000000 00000000 00000000
         ffffffff 00000001 00000002 00000000 00000005"""
@@ -130,6 +131,7 @@ def test_a_grant_of_linux() -> None:
     ("left_out", "fault"), [("", None), ("00000000", None), ("0000", Fault.XDR_SHORT)], ids=["none", "4", "2"]
 )
 def test_a_share_may_lack_its_reclaim(left_out: str, fault: Fault | None) -> None:
+    """Trap 21."""
     wire = f"""
         00000002 73320000 00000007 636c69656e743200 00000020 {HANDLE} 41cf46e8 00000000 00000003 73683200
         00000002 00000003"""
@@ -141,6 +143,7 @@ def test_a_share_may_lack_its_reclaim(left_out: str, fault: Fault | None) -> Non
 
 @pytest.mark.parametrize("state", ["00000007", "0000000000000007"], ids=["Linux", "Ganesha"])
 def test_free_all_of_two_kinds(state: str) -> None:
+    """Trap 21."""
     decoded = decode_one(body((NLM, 4, 23), CALL), bytes.fromhex("00000001 63000000" + state))
     assert decoded.fault is None
     assert decoded.values == {"name": b"c", "state": 7}

@@ -166,6 +166,7 @@ def test_only_the_first_reply_to_a_call_counts() -> None:
 
 
 def test_an_unknown_program_and_an_unknown_status_stay_numbers() -> None:
+    """Trap 32."""
     rows = Rows()
     feed(rows, [[call(1, program=NFS, procedure=77), call(2, procedure=1, args=FH), reply(2, words(12345))]])
     assert rows.column("procedure") == ["77", "GETATTR"]

@@ -75,6 +75,7 @@ LIST = Struct(Field("entries", List(NAME)))
 def test_faults(
     declared: Type, data: bytes, fault: Fault, end: int, breadcrumbs: tuple[tuple[str, int], ...]
 ) -> None:
+    """Traps 32 and 33."""
     decoded = decode_one(declared, data)
     assert (decoded.fault, decoded.end, decoded.breadcrumbs) == (fault, end, breadcrumbs)
 
@@ -86,6 +87,7 @@ def test_what_came_before_a_fault_stands() -> None:
 
 
 def test_a_bool_over_one_is_true() -> None:
+    """Trap 32."""
     assert decode_one(FLAG, b"\0\0\1\0").values == {"flag": True}
 
 
@@ -93,6 +95,7 @@ def test_a_bool_over_one_is_true() -> None:
     ("entries", "fault"), [(MOST_ENTRIES, None), (MOST_ENTRIES + 1, Fault.XDR_DEPTH)], ids=["most", "more"]
 )
 def test_a_list_has_an_end(entries: int, fault: Fault | None) -> None:
+    """Trap 24."""
     decoded = decode_one(Struct(Field("entries", List(WORD))), b"\0\0\0\1\0\0\0\2" * entries + bytes(4))
     assert decoded.fault is fault
     assert len(decoded.values["entries"]) == MOST_ENTRIES

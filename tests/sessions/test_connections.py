@@ -55,6 +55,7 @@ def test_fins_are_noted_by_host(lab: Lab) -> None:
 
 
 def test_a_four_tuple_used_again_is_a_connection_of_its_own(lab: Lab) -> None:
+    """Trap 39."""
     first = lab.world.connect(lab.alice.address, lab.server.address, NFSD, sport=900)
     first.close()
     lab.world.wait(5)

@@ -132,6 +132,7 @@ def test_paths_of_many_are_the_path_of_each(handles: Handles) -> None:
     ],
 )
 def test_names_from_the_wire_are_made_printable(raw: bytes, text: str) -> None:
+    """Trap 31."""
     assert printable(raw) == text
 
 

@@ -19,6 +19,7 @@ from tests.sessions.view import View
     ],
 )
 def test_fold(name: bytes, folded: bytes) -> None:
+    """Trap 31."""
     assert fold(name) == folded
 
 
@@ -32,6 +33,7 @@ def test_fold(name: bytes, folded: bytes) -> None:
     ],
 )
 def test_address_text(address: tuple[int, int], text: str) -> None:
+    """Trap 30."""
     assert address_text(*address) == text
 
 

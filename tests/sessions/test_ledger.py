@@ -343,6 +343,7 @@ def test_one_cookie_of_two_clients_is_two_requests(everywhere: Lab) -> None:
 
 @pytest.mark.parametrize("terrain", ["linux", "opaque"])
 def test_an_empty_cookie_comes_back_as_zeros(terrain: str) -> None:
+    """Trap 19."""
     lab = Lab(terrain)
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 3, msg=True, reply=None, cookie=b"").answer("GRANTED", cookie=bytes(4))
@@ -350,6 +351,7 @@ def test_an_empty_cookie_comes_back_as_zeros(terrain: str) -> None:
 
 
 def test_a_void_reply_grants_nothing(everywhere: Lab) -> None:
+    """Trap 18."""
     lab = everywhere
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 3, msg=True, reply=None).void({})
@@ -514,6 +516,7 @@ def test_a_handle_padded_by_an_old_version_is_the_same_file(lab: Lab) -> None:
 
 @pytest.mark.parametrize("version", [1, 3])
 def test_locks_of_old_versions(lab: Lab, version: int) -> None:
+    """Trap 20."""
     db = lab.mounted(lab.alice)
     lab.alice.version = version
     lab.alice.lock(db, 3, 0, 10)

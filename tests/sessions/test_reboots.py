@@ -10,6 +10,7 @@ from tests.world import RPCBIND
 
 
 def test_the_short_name_behind_the_long_one_is_the_same_notice(lab: Lab) -> None:
+    """Trap 38."""
     lab.alice.notify(lab.server, name="alice.example.net", state=7)
     lab.alice.notify(lab.server, name="alice", state=7)
     (notice,) = View(lab).s.reboots.notices
@@ -103,6 +104,7 @@ def test_two_graces_with_a_decision_between(lab: Lab) -> None:
 def test_ports_in_every_form_of_answer(
     lab: Lab, version: int, procedure: int, reply: dict[str, object], port: int
 ) -> None:
+    """Trap 34."""
     lab.server.call(
         lab.bob, (PORTMAP, version), procedure, {"prog": NLM, "vers": 4}, port=RPCBIND, reply=reply
     )
