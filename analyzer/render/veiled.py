@@ -3,11 +3,12 @@
 In: frames as they were captured, with the messages that end in them; a `Veil`. Out: the same frames, of the
 same length, and what had to be blanked or left out.
 
-Theory. A frame starts out as zeros. Headers that are understood are copied, with hardware and IP addresses
-replaced and without IP options; so are the RPC messages that lie in it whole, rewritten. A copy of a message
-that TCP sent again is known by its bytes. Whatever is not copied stays blank: fragments of messages, packets
-of other programs, trailers. IP's checksum is made anew, those of TCP, UDP and ICMP are zero, which Wireshark
-does not check unless told to. A frame of a link layer that is not understood is left out.
+Theory. A frame starts out as zeros. Headers that are understood are copied, those of tunnels too, with
+hardware and IP addresses replaced and without IP options; so are the RPC messages that lie in it whole,
+rewritten. A copy of a message that TCP sent again is known by its bytes. Whatever is not copied stays blank:
+fragments of messages, packets of other programs, trailers. IP's checksum is made anew, those of TCP, UDP and
+ICMP are zero, which Wireshark does not check unless told to. A frame of a link layer that is not understood
+is left out.
 
 Never: copies a byte of which it does not know what it is.
 """
@@ -19,6 +20,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from analyzer.frames.link import (
+    BRIDGED,
+    ETHERNET,
+    FDDI,
+    IPV4,
+    IPV6,
+    SLL,
+    SLL2,
+    TOKEN_RING,
+    UNKNOWN,
+    behind_type,
+    find_ip,
+)
+from analyzer.frames.tunnels import MOST_LAYERS, carried
 from analyzer.protocols.rpc import RPCSEC_GSS
 from analyzer.render.anonymous import PRIVACY, Veil, capture_name
 from analyzer.render.evidence import frames_of
@@ -31,11 +48,12 @@ if TYPE_CHECKING:
     from analyzer.render.view import View
 
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
-IP4, IP6 = 0x0800, 0x86DD
-TAGS = (0x8100, 0x88A8, 0x9100)
-ETHERNET, LOOPBACKS, RAW, COOKED, COOKED2 = 1, (0, 108), (12, 14, 101, 228, 229), 113, 276
+CARDS = {ETHERNET: (0, 6), SLL: (6,), SLL2: (12,), TOKEN_RING: (2, 8), FDDI: (1, 7)}
+"""Where a link layer has hardware addresses."""
+CARD = 6
 EXTENSIONS = (0, 43, 60)  # of IPv6: hop by hop, routing, destination
 FRAGMENT = 44
+TUNNEL_HEAD = 16  # of UDP and VXLAN or GENEVE; options follow
 MARK = 4
 
 FRAGMENTS = "messages are not whole in one frame, or not decoded, and are blank"
@@ -69,6 +87,7 @@ class VeiledFrames:
         for frame in frames:
             for message in frame.messages:
                 self._known.setdefault(message.raw[:8], []).append(message)
+        self._copied = 0
         self._paths = {path: capture_name(at) for at, path in enumerate(_once(frames), 1)}
 
     def all(self, frames: Sequence[Frame]) -> list[Frame]:
@@ -77,49 +96,47 @@ class VeiledFrames:
 
     def _frame(self, frame: Frame) -> Frame | None:
         out = bytearray(len(frame.data))
+        before = self._copied
         at = self._link(frame.link & 0xFFFF, frame.data, out)
         if at is None:
             self._veil.lost[LINKS] += 1
             return None
         self._internet(frame.data, at, out, frame.messages)
+        missing = len(frame.messages) - (self._copied - before)
+        if missing > 0:
+            self._veil.lost[FRAGMENTS] += missing
         return replace(frame, data=bytes(out), path=self._paths[frame.path])
-
-    # -- link layers --------------------------------------------------------------------------
 
     def _link(self, link: int, data: bytes, out: bytearray) -> int | None:
         """Copy the head of the link layer; where the packet begins, or None."""
-        mac = self._veil.names.mac
-        if link == ETHERNET and len(data) >= 14:
-            out[0:6], out[6:12] = mac(data[0:6]), mac(data[6:12])
-            at = 12
-            while int.from_bytes(data[at : at + 2], "big") in TAGS and at + 6 <= len(data):
-                at += 4
-            out[12 : at + 2] = data[12 : at + 2]
-            return at + 2
-        if link == COOKED and len(data) >= 16:
-            out[0:6], out[14:16] = data[0:6], data[14:16]
-            out[6:12] = mac(data[6:12])
-            return 16
-        if link == COOKED2 and len(data) >= 20:
-            out[0:12] = data[0:12]
-            out[12:18] = mac(data[12:18])
-            return 20
-        if link in LOOPBACKS and len(data) >= 4:
-            out[0:4] = data[0:4]
-            return 4
-        return 0 if link in RAW else None
+        kind, at = find_ip(np.frombuffer(data, np.uint8), 0, len(data), link)
+        if kind == UNKNOWN:
+            return None
+        if kind in (IPV4, IPV6):
+            out[:at] = data[:at]
+        for place in CARDS.get(link, ()):
+            self._card(data, place, out)
+        return int(at) if kind in (IPV4, IPV6) else len(data)
+
+    def _card(self, data: bytes, at: int, out: bytearray) -> None:
+        if at + CARD <= len(data):
+            out[at : at + CARD] = self._veil.names.mac(data[at : at + CARD])
 
     # -- IP -----------------------------------------------------------------------------------
 
-    def _internet(self, data: bytes, at: int, out: bytearray, messages: Sequence[Message] | None) -> None:
+    def _internet(
+        self, data: bytes, at: int, out: bytearray, messages: Sequence[Message] | None, layer: int = 0
+    ) -> None:
         """A packet; `messages` is None for one that an ICMP message quotes."""
         version = data[at] >> 4 if at < len(data) else 0
         if version == 4 and at + 20 <= len(data):
-            self._ip4(data, at, out, messages)
+            self._ip4(data, at, out, messages, layer)
         elif version == 6 and at + 40 <= len(data):
-            self._ip6(data, at, out, messages)
+            self._ip6(data, at, out, messages, layer)
 
-    def _ip4(self, data: bytes, at: int, out: bytearray, messages: Sequence[Message] | None) -> None:
+    def _ip4(
+        self, data: bytes, at: int, out: bytearray, messages: Sequence[Message] | None, layer: int
+    ) -> None:
         size = 4 * (data[at] & 15)
         stop = at + size
         out[at : at + 20] = data[at : at + 20]
@@ -132,11 +149,11 @@ class VeiledFrames:
         total = int.from_bytes(data[at + 2 : at + 4], "big") or len(data) - at
         is_fragment = int.from_bytes(data[at + 6 : at + 8], "big") & 0x3FFF
         if not is_fragment:
-            self._transport(data[: at + total], stop, data[at + 9], out, messages)
-        elif messages:
-            self._veil.lost[FRAGMENTS] += len(messages)
+            self._transport(data[: at + total], stop, data[at + 9], out, messages, layer)
 
-    def _ip6(self, data: bytes, at: int, out: bytearray, messages: Sequence[Message] | None) -> None:
+    def _ip6(
+        self, data: bytes, at: int, out: bytearray, messages: Sequence[Message] | None, layer: int
+    ) -> None:
         out[at : at + 40] = data[at : at + 40]
         for place in (at + 8, at + 24):
             out[place : place + 16] = self._veil.names.address(data[place : place + 16])
@@ -147,33 +164,61 @@ class VeiledFrames:
             following, place = data[place], place + 8 * (data[place + 1] + 1)
         if following == FRAGMENT and place + 8 <= len(data):
             out[place : place + 8] = data[place : place + 8]
-            if messages:
-                self._veil.lost[FRAGMENTS] += len(messages)
         else:
-            self._transport(data[: at + 40 + total], place, following, out, messages)
+            self._transport(data[: at + 40 + total], place, following, out, messages, layer)
 
     # -- transport ----------------------------------------------------------------------------
 
     def _transport(
-        self, data: bytes, at: int, protocol: int, out: bytearray, messages: Sequence[Message] | None
+        self,
+        data: bytes,
+        at: int,
+        protocol: int,
+        out: bytearray,
+        messages: Sequence[Message] | None,
+        layer: int,
     ) -> None:
+        if messages is not None and layer < MOST_LAYERS:
+            inside = self._tunnel(data, at, protocol, out)
+            if inside:
+                self._internet(data, inside, out, messages, layer + 1)
+                return
         head = {TCP: 20, UDP: 8, ICMP: 8, ICMP6: 8}.get(protocol)
         if head is None or at + 8 > len(data):
             return
         if protocol == TCP and at + head <= len(data):
             head = max(head, 4 * (data[at + 12] >> 4))
         stop = min(at + head, len(data))
-        sums = {TCP: 16, UDP: 6}.get(protocol, 2)
         if messages is None:
             stop = at + 8  # of what is quoted: ports, and no more
         out[at:stop] = data[at:stop]
-        out[at + sums : at + sums + 2] = bytes(2) if at + sums + 2 <= stop else b""
+        sums = at + {TCP: 16, UDP: 6}.get(protocol, 2)
+        out[sums : min(sums + 2, stop)] = bytes(max(0, min(sums + 2, stop) - sums))
         if messages is None:
             return
         if protocol in (TCP, UDP):
             out[stop : len(data)] = self._payload(data[stop:], messages, MARK if protocol == TCP else 0)
         else:
             self._internet(data, stop, out, None)
+
+    def _tunnel(self, data: bytes, at: int, protocol: int, out: bytearray) -> int:
+        """Copy the head of a tunnel; where the packet in it begins, or 0 where there is none."""
+        memory = np.frombuffer(data, np.uint8)
+        kind, inner = carried(memory, at, len(data), protocol)
+        if not kind:
+            return 0
+        version, begin = behind_type(memory, inner, len(data), kind)
+        if version not in (IPV4, IPV6) or begin >= len(data) or data[begin] >> 4 != version:
+            return 0
+        stop = at + TUNNEL_HEAD if protocol == UDP else inner
+        out[at:stop] = data[at:stop]
+        out[inner:begin] = data[inner:begin]
+        if protocol == UDP:
+            out[at + 6 : at + 8] = bytes(2)
+        if kind == BRIDGED:
+            for place in (inner, inner + CARD):
+                self._card(data, place, out)
+        return int(begin)
 
     def _payload(self, payload: bytes, messages: Sequence[Message], mark: int) -> bytes:
         """The messages that are whole in a payload, each behind its record mark."""
@@ -182,7 +227,6 @@ class VeiledFrames:
         for message in messages:
             place = payload.find(message.raw, at) if message.raw else -1
             if place < mark or message.row is None:
-                self._veil.lost[FRAGMENTS] += 1
                 continue
             at = self._copy(payload, out, place, message.raw, message.row, mark)
         if not messages:
@@ -207,6 +251,7 @@ class VeiledFrames:
         stop = place + len(raw)
         out[place - mark : place] = payload[place - mark : place]
         out[place:stop] = self._veil.message(raw, row)
+        self._copied += 1
         return stop
 
 

@@ -11,9 +11,10 @@ import csv
 import ipaddress
 import os
 import re
+import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,6 +38,7 @@ from analyzer.render.veiled import FRAGMENTS, LINKS, VeiledFrames, veiled
 from analyzer.render.view import View
 from analyzer.schema.scalar import decode_one, spans
 from analyzer.schema.xdr import Text
+from tests.capture.files import SECOND, Packet, pcap
 from tests.expectations import CAPTURES, expectations
 from tests.frames.packets import ethernet, ip4, ip6, tcp, udp
 from tests.strategies import fullest, joined_bytes
@@ -304,6 +306,58 @@ def shown(data: bytes, link: int = 1) -> tuple[bytes | None, dict[str, int]]:
 SECRET = b"the name of somebody"
 
 
+def vxlan(frame: bytes) -> bytes:
+    """RFC 7348."""
+    return ip4(udp(b"\x08" + bytes(7) + frame, 50000, 4789), source="192.0.2.8", target="192.0.2.9")
+
+
+def geneve(frame: bytes) -> bytes:
+    """RFC 8926, with an option of 8 bytes."""
+    return ip4(
+        udp(b"\x02\x00\x65\x58" + bytes(4) + SECRET[:8] + frame, 50000, 6081),
+        source="192.0.2.8",
+        target="192.0.2.9",
+    )
+
+
+def gre(frame: bytes) -> bytes:
+    """RFC 2784."""
+    return ip4(b"\x00\x00\x65\x58" + frame, 47, source="192.0.2.8", target="192.0.2.9")
+
+
+WRAPPED = (vxlan, geneve, gre)
+
+
+def packets(capture: Path) -> Iterator[Packet]:
+    """The packets of a classic capture with stamps in microseconds."""
+    data = capture.read_bytes()
+    at = 24
+    while at < len(data):
+        seconds, micros, kept, wire = struct.unpack_from("<4I", data, at)
+        yield Packet(data[at + 16 : at + 16 + kept], seconds * SECOND + micros * 1000, wire)
+        at += 16 + kept
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_messages_in_tunnels(wrapped: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    capture, hidden = tmp_path / "tunnel.pcap", tmp_path / "hidden.pcapng"
+    capture.write_bytes(
+        pcap(
+            each._replace(data=data, wire=len(data))
+            for each in packets(LEAK)
+            for data in [ethernet(wrapped(each.data))]
+        )
+    )
+    assert (
+        main(
+            ["evidence", str(capture), "--code", "unlock-unanswered", "--anonymize", "--output", str(hidden)]
+        )
+        == 0
+    )
+    assert "unlock-unanswered" in codes(hidden)
+    assert leaks(analyze([str(capture)]), hidden.read_bytes()) <= OURS
+
+
 @pytest.mark.parametrize(
     ("data", "link"),
     [
@@ -322,6 +376,10 @@ SECRET = b"the name of somebody"
         (b"\x08\x00" + bytes(18) + ip4(udp(SECRET)), 276),
         (ethernet(ip4(bytes((3, 3, 0, 0, 0, 0, 0, 0)) + ip4(udp(SECRET)), 1)), 1),
         (ethernet(ip4(udp(SECRET))) + SECRET, 1),
+        *((ethernet(wrapped(ethernet(ip4(udp(SECRET))))), 1) for wrapped in WRAPPED),
+        *((ethernet(wrapped(SECRET)), 1) for wrapped in WRAPPED),
+        (ethernet(b"\x00\x01\x01\x40" + ip4(udp(SECRET)), 0x8847), 1),
+        (ethernet(b"\x11\x00\x00\x01\x00\x30\x00\x21" + ip4(udp(SECRET)), 0x8864), 1),
     ],
 )
 def test_nothing_unknown_is_shown(data: bytes, link: int) -> None:
@@ -348,7 +406,15 @@ def test_a_link_layer_that_is_not_understood() -> None:
     assert shown(SECRET, 147) == (None, {LINKS: 1})
 
 
-@given(st.binary(max_size=120), st.sampled_from([0, 1, 101, 113, 147, 276]))
+@given(st.binary(max_size=120), st.sampled_from([0, 1, 6, 9, 10, 50, 51, 100, 101, 104, 113, 147, 219, 276]))
 def test_no_frame_is_too_strange(data: bytes, link: int) -> None:
     out, _ = shown(data, link)
+    assert out is None or len(out) == len(data)
+
+
+@given(st.binary(max_size=60), st.sampled_from(WRAPPED), st.integers(0, 40))
+def test_no_tunnel_is_too_deep(data: bytes, wrapped: Callable[[bytes], bytes], depth: int) -> None:
+    for _ in range(depth):
+        data = ethernet(wrapped(data))
+    out, _ = shown(data)
     assert out is None or len(out) == len(data)
