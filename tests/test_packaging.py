@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-HEAVY = {"dpkt", "llvmlite", "numba", "pandas", "pyarrow", "pyshark"}
+HEAVY = {"dpkt", "llvmlite", "numba", "pandas", "prometheus_client", "pyarrow", "pyshark", "rich"}
 SMALL = "captures/lab/umnt_unlock_dropped.pcap"
 
 

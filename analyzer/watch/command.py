@@ -20,10 +20,13 @@ from analyzer.render.terminal import paint_for, say_compile
 from analyzer.render.text import summary
 from analyzer.render.view import Filters, View
 from analyzer.watch import tables
+from analyzer.watch.hooks import Hook
 from analyzer.watch.journal import Journal
 from analyzer.watch.lines import Lines
 from analyzer.watch.loop import Watch
+from analyzer.watch.metrics import Metrics
 from analyzer.watch.run import Capture, Listener, from_interface, from_stdin, run
+from analyzer.watch.screen import Screen
 from analyzer.watch.tool import interfaces
 
 DONE, FAILED = 0, 2
@@ -38,16 +41,18 @@ def live(args: argparse.Namespace, filters: Filters, settings: Settings, veil: V
     folder = tables.made(args.export) if args.export else None
     if not kernels.is_warm():
         say_compile()
-    listeners: list[Listener] = [Lines(sys.stdout)]
-    if args.jsonl:
-        listeners.append(Journal(args.jsonl, args.interface or "-"))
+    listeners = _listeners(args)
     engine = Engine(True, args.server_model, settings=settings)
     if veil is not None:
         engine.taps.append(veil)
         filters = veil.filters(filters)
     capture = _capture(args)
     watch = Watch(capture.pump, engine, filters, capture.drops, round(args.remember * SECOND))
-    why = run(capture, watch, listeners)
+    try:
+        why = run(capture, watch, listeners)
+    finally:
+        if isinstance(listeners[-1], Screen):
+            listeners[-1].close()
     assert watch.analysis is not None
     if why is not None and not watch.reader.frames:
         raise AnalyzerError(why)
@@ -62,6 +67,19 @@ def live(args: argparse.Namespace, filters: Filters, settings: Settings, veil: V
         sys.stderr.write(f"lockscope: {why}\n")
         return FAILED
     return DONE
+
+
+def _listeners(args: argparse.Namespace) -> list[Listener]:
+    """Those who are told, by the options."""
+    made: list[Listener] = []
+    if args.jsonl:
+        made.append(Journal(args.jsonl, args.interface or "-"))
+    if args.metrics:
+        made.append(Metrics(args.metrics))
+    if args.hook:
+        made.append(Hook(args.hook))
+    made.append(Screen() if sys.stdout.isatty() else Lines(sys.stdout))
+    return made
 
 
 def _capture(args: argparse.Namespace) -> Capture:

@@ -92,6 +92,16 @@ class Watch:
         return max(self.sessions.end, self._clock.now())
 
     @property
+    def source(self) -> str:
+        """What is watched."""
+        return self._stream.path
+
+    @property
+    def behind(self) -> int:
+        """Bytes that came and were not read yet."""
+        return self._stream.waiting
+
+    @property
     def drops(self) -> int:
         """Packets that were lost before they came here, as far as anybody says so."""
         return max(self._drops(), self.reader.drops)

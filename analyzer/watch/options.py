@@ -29,6 +29,14 @@ def add_options(verb: argparse.ArgumentParser, formats: Sequence[str]) -> None:
         "--jsonl", metavar="FILE", help="add an event to FILE for each finding opened or resolved"
     )
     verb.add_argument(
+        "--metrics",
+        metavar="ADDRESS",
+        help="serve numbers to Prometheus at [HOST]:PORT (HOST: this one)",
+    )
+    verb.add_argument(
+        "--hook", metavar="COMMAND", help="run COMMAND for each event, which it reads from standard input"
+    )
+    verb.add_argument(
         "--remember",
         metavar="SECONDS",
         type=float,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Timer
@@ -92,19 +93,31 @@ def from_interface(interface: str, capture_filter: str | None = None, program: s
     return Capture(Pump(interface, child.source), child)
 
 
-def run(capture: Capture, watch: Watch, listeners: Sequence[Listener]) -> str | None:
+def run(capture: Capture, watch: Watch, listeners: list[Listener]) -> str | None:
     """Watch a capture to its end; return why it ended where nobody asked for it."""
     try:
         with _asked_to_end(capture.stop), _rare_collections():
             for entries in watch.entries():
-                for listener in listeners:
-                    listener.tell(entries, watch)
+                _tell(listeners, entries, watch)
     except AnalyzerError as error:
         raise AnalyzerError(capture.close() or str(error)) from None
     except BaseException:
         capture.close()
         raise
     return capture.close()
+
+
+def _tell(listeners: list[Listener], entries: Sequence[Entry], watch: Watch) -> None:
+    """Tell all; who cannot be told any more (a full disk) is left out from then on, which is said once."""
+    for listener in list(listeners):
+        try:
+            listener.tell(entries, watch)
+        except BrokenPipeError:  # nobody reads what we write
+            raise
+        except OSError as error:
+            listeners.remove(listener)
+            name = type(listener).__name__.lower()
+            sys.stderr.write(f"lockscope: no more to the {name}: {error.strerror or error}\n")
 
 
 @contextmanager
