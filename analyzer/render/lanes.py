@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from analyzer.render.mounted import open_at
+from analyzer.render.mounted import opened
 from analyzer.render.sheet import host, offset
 from analyzer.render.text import extent
 from analyzer.sessions.ranges import EOF
@@ -169,12 +169,11 @@ def mount_charts(view: View) -> tuple[list[Chart], int]:
 
 def _of_mount(view: View, mount: Mount) -> Iterator[Bar]:
     begin: int | None = None
-    edges = sorted({view.sessions.start, *(reply.time for reply in [*mount.mnts, *mount.umnts][:MOST_BARS])})
-    for edge in edges:
-        is_open = open_at(mount, edge) > 0
-        if is_open and begin is None:
+    for time, count in opened(mount):
+        edge = max(time, view.sessions.start)
+        if count and begin is None:
             begin = edge
-        elif not is_open and begin is not None:
+        elif not count and begin is not None:
             yield Bar(begin, edge, "mounted", f"mounted {_span(view, begin, edge)}")
             begin = None
     if begin is not None:

@@ -152,29 +152,27 @@ class Moment:
                 waiters[lock] = waiters.get(lock, 0) + 1
         standing = {lock.number: lock for lock in self.locks}
         hosts = self.view.sessions.hosts
-        for row in rows.locks(self.view):
-            if row["lock"] in standing:
-                lock = standing[row["lock"]]
-                frame, time = hosts.last_seen(lock.client)
-                yield said(row) | {
-                    "state": self.state(lock),
-                    "heard_time": time or None,
-                    "heard_frame": frame or None,
-                    "waiters": waiters.get(lock, 0),
-                }
+        for row in rows.locks(self.view, lambda lock: lock.number in standing):
+            lock = standing[row["lock"]]
+            frame, time = hosts.last_seen(lock.client)
+            yield said(row) | {
+                "state": self.state(lock),
+                "heard_time": time or None,
+                "heard_frame": frame or None,
+                "waiters": waiters.get(lock, 0),
+            }
 
     def _waiting(self) -> Iterator[Row]:
         standing = {id(wait) for wait in self.waits}
         waits = self.view.sessions.ledger.waits
-        for row in rows.waits(self.view):
+        for row in rows.waits(self.view, lambda wait: id(wait) in standing):
             wait = waits[row["wait"]]
-            if id(wait) in standing:
-                yield said(row) | {
-                    "waited": self.time - row["since_time"],
-                    "polls": sum(poll.call.time <= self.time for poll in wait.polls),
-                    "callbacks": sum(o.operation.call.time <= self.time for o in wait.offers),
-                    "behind": [lock.number for lock in self.in_way(wait)],
-                }
+            yield said(row) | {
+                "waited": self.time - row["since_time"],
+                "polls": sum(poll.call.time <= self.time for poll in wait.polls),
+                "callbacks": sum(o.operation.call.time <= self.time for o in wait.offers),
+                "behind": [lock.number for lock in self.in_way(wait)],
+            }
 
 
 def said(row: Row) -> Row:

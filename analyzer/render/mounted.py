@@ -69,7 +69,16 @@ def state(mount: Mount, at: int) -> str | None:
 
 
 def open_at(mount: Mount, at: int) -> int:
-    """Mounts that are open then, as far as MNT and UMNT say. A UMNT before any MNT ends one unseen."""
+    """Mounts that are open then."""
+    *_, count = (0, *(count for time, count in opened(mount) if time <= at))
+    return count
+
+
+def opened(mount: Mount) -> Iterator[tuple[int, int]]:
+    """How many mounts are open from which time on, as far as MNT and UMNT say; the first is of before them.
+
+    A UMNT before any MNT ends a mount that nobody saw begin.
+    """
     said = [
         (reply.time, reply.call.procedure, printable(reply.call.args.get("dirpath", b"")))
         for reply in sorted([*mount.mnts, *mount.umnts], key=lambda reply: (reply.time, reply.frame))
@@ -78,16 +87,15 @@ def open_at(mount: Mount, at: int) -> int:
     for _, procedure, path in said:
         first.setdefault(path, procedure)
     paths = {path: 1 for path, procedure in first.items() if procedure == UMNT}
+    yield 0, len(paths)
     for time, procedure, path in said:
-        if time > at:
-            break
         if procedure == MNT:
             paths[path] = max(0, paths.get(path, 0)) + 1
         elif procedure == UMNT:
             paths[path] -= 1
         else:
             paths = dict.fromkeys(paths, 0)
-    return sum(max(0, count) for count in paths.values())
+        yield time, sum(max(0, count) for count in paths.values())
 
 
 def mount_sessions(view: View, moment: Moment) -> Sheet:
@@ -122,32 +130,38 @@ def _sessions(view: View, moment: Moment) -> Iterator[Row]:
 def listed(view: View, moment: Moment) -> Sheet:
     """The last list of mounts that each server gave, beside what was seen of each client."""
     last = {reply.call.dst: reply for reply in view.sessions.mounts.dumps if reply.time <= moment.time}
+    by_path: dict[tuple[int, str], list[Mount]] = {}
+    for mount in view.sessions.mounts.sessions.values() if last else ():
+        for path in mount.paths:
+            by_path.setdefault((mount.server, path), []).append(mount)
     found = [
         row
         for server, reply in last.items()
         if view.shows(view.address(server), None if view.clients is None else next(iter(view.clients)))
         for entry in (reply.result.get("mounts") or ())[:MOST_ENTRIES]
-        for row in _entries(view, moment, server, reply, entry)
+        for row in _entries(view, moment, reply, entry, by_path)
     ]
     return Sheet("listed", "What servers list as mounted", LISTED, found, "")
 
 
-def _entries(view: View, moment: Moment, server: int, reply: Reply, entry: dict[str, bytes]) -> Iterator[Row]:
+def _entries(
+    view: View,
+    moment: Moment,
+    reply: Reply,
+    entry: dict[str, bytes],
+    by_path: dict[tuple[int, str], list[Mount]],
+) -> Iterator[Row]:
     """An entry of a list, with the mount sessions it may mean."""
-    s = view.sessions
-    host, path = entry.get("hostname", b""), entry.get("dirpath", b"")
+    server, hosts = reply.call.dst, view.sessions.hosts
+    name, path = entry.get("hostname", b""), entry.get("dirpath", b"")
     row: Row = {
         "server": view.address(server),
         "listed_frame": reply.frame,
-        "hostname": host,
+        "hostname": name,
         "dirpath": path,
     }
-    sessions = [
-        mount
-        for mount in s.mounts.sessions.values()
-        if mount.server == server and s.hosts.is_named(mount.client, host) and printable(path) in mount.paths
-    ]
-    for mount in sessions:
+    meant = [m for m in by_path.get((server, printable(path)), ()) if hosts.is_named(m.client, name)]
+    for mount in meant:
         last = mount.last.time if mount.last is not None and mount.last.time <= moment.time else None
         seen = {
             "client": view.address(mount.client),
@@ -155,5 +169,5 @@ def _entries(view: View, moment: Moment, server: int, reply: Reply, entry: dict[
             "last_nfs_time": last,
         }
         yield row | seen
-    if not sessions:
+    if not meant:
         yield row | {"client": None, "state": "not seen in this capture", "last_nfs_time": None}

@@ -12,19 +12,23 @@ Never: decides what is a fault.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from analyzer.render.sheet import Cell, Sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from analyzer.render.rows import Row
     from analyzer.render.view import View
-    from analyzer.sessions.model import Lock
+    from analyzer.sessions.model import File, Lock
     from analyzer.sessions.operations import Answer, Operation
     from analyzer.sessions.reboots import Grace, Notice
+
+MOST_RESTARTS = 500
+LOOK_AHEAD = 1024  # grants behind a freed lock that are looked at
 
 RECLAIMS = (
     Cell("server", "host"),
@@ -75,7 +79,15 @@ class Restart:
     time: int
     until: int
     notices: dict[int, Notice] = field(default_factory=dict)
-    held: list[Lock] = field(default_factory=list)
+    held: dict[int, list[Lock]] = field(default_factory=dict)  # by client
+    _known: set[int] = field(default_factory=set)
+
+    def add(self, locks: Iterable[Lock]) -> None:
+        """It held these; a lock that a notice and a grace speak of counts once."""
+        for lock in locks:
+            if id(lock) not in self._known:
+                self._known.add(id(lock))
+                self.held.setdefault(lock.client, []).append(lock)
 
 
 def recovery(view: View) -> list[Sheet]:
@@ -100,20 +112,20 @@ def recovery(view: View) -> list[Sheet]:
 
 def _reclaims(view: View) -> Iterator[Row]:
     reboots = view.sessions.reboots
+    everything = [*reboots.reclaims, *reboots.refused_reclaims, *reboots.late_reclaims]
     for restart in _restarts(view):
-        asked = _within(restart, [*reboots.reclaims, *reboots.refused_reclaims, *reboots.late_reclaims])
-        clients = {*restart.notices, *(lock.client for lock in restart.held)}
-        clients |= {operation.requester for operation, _ in asked}
-        for client in sorted(clients, key=view.sessions.hosts.address):
+        asked: dict[int, list[tuple[Operation, Answer]]] = {}
+        for operation, answer in everything:
+            if operation.responder == restart.server and operation.call.time >= restart.time:
+                asked.setdefault(operation.requester, []).append((operation, answer))
+        for client in sorted({*restart.notices, *restart.held, *asked}, key=view.sessions.hosts.address):
             if view.shows(view.address(restart.server), view.address(client), restart.time, restart.until):
-                yield _of_client(
-                    view, restart, client, [pair for pair in asked if pair[0].requester == client]
-                )
+                yield _of_client(view, restart, client, asked.get(client, []))
 
 
 def _of_client(view: View, restart: Restart, client: int, asked: list[tuple[Operation, Answer]]) -> Row:
     notice = restart.notices.get(client)
-    held = [lock for lock in restart.held if lock.client == client]
+    held = restart.held.get(client, [])
     back = {id(lock) for lock in held for one in lock.reclaimed if one.call.time >= restart.time}
     taken = [lock for lock in held if lock.lost is not None and id(lock) not in back]
     missing = [
@@ -151,27 +163,18 @@ def _restarts(view: View) -> list[Restart]:
             time = notice.place.time
             restart = found.setdefault((notice.sender, notice.state), Restart(notice.sender, time, time))
             restart.notices.setdefault(notice.receiver, notice)
-            restart.held += [lock for lock in notice.freed if lock not in restart.held]
+            restart.add(notice.freed)
     for grace in reboots.graces:
         begin, until = grace.begin.time, _end_of(view, grace)
         state = grace.notice.state if grace.notice is not None else -grace.begin.frame
         restart = found.setdefault((grace.server, state), Restart(grace.server, begin, until))
         restart.until = max(restart.until, until)
-        restart.held += [lock for lock in grace.held if lock not in restart.held]
-    return sorted(found.values(), key=lambda restart: restart.time)
+        restart.add(grace.held)
+    return sorted(found.values(), key=lambda restart: restart.time)[:MOST_RESTARTS]
 
 
 def _end_of(view: View, grace: Grace) -> int:
     return grace.ended[1].time if grace.ended is not None else view.sessions.end
-
-
-def _within(restart: Restart, asked: list[tuple[Operation, Answer]]) -> list[tuple[Operation, Answer]]:
-    """The reclaims that belong to a restart: all behind it at its server."""
-    return [
-        (operation, answer)
-        for operation, answer in asked
-        if operation.responder == restart.server and operation.call.time >= restart.time
-    ]
 
 
 def _graces(view: View) -> Iterator[Row]:
@@ -195,13 +198,16 @@ def _graces(view: View) -> Iterator[Row]:
 
 
 def _reboots(view: View) -> Iterator[Row]:
+    by_file: dict[File, list[Lock]] = {}
+    for lock in view.sessions.ledger.locks:
+        by_file.setdefault(lock.file, []).append(lock)
     for notice in view.sessions.reboots.notices:
         if notice.role == "server":
             continue
         server, client = view.address(notice.receiver), view.address(notice.victim)
         if not view.shows(server, client, notice.place.time, notice.calls[-1].time):
             continue
-        after = [lock for lock in view.sessions.ledger.locks if _follows(lock, notice)]
+        after = _followers(by_file, notice)
         yield {
             "client": client,
             "server": server,
@@ -216,9 +222,15 @@ def _reboots(view: View) -> Iterator[Row]:
         }
 
 
-def _follows(lock: Lock, notice: Notice) -> bool:
-    """Whether a grant took bytes that a notice had freed."""
-    return lock.granted.time > notice.place.time and any(
-        lock is not freed and lock.file is freed.file and lock.start <= freed.end and lock.end >= freed.start
-        for freed in notice.freed
-    )
+def _followers(by_file: dict[File, list[Lock]], notice: Notice) -> list[Lock]:
+    """The next grant of bytes that a notice freed, for each lock that it freed."""
+    found: dict[int, Lock] = {}
+    for freed in notice.freed:
+        locks = by_file.get(freed.file, [])
+        begin = bisect_left(locks, freed.number, key=lambda lock: lock.number) + 1
+        for lock in locks[begin : begin + LOOK_AHEAD]:
+            after = lock.granted.time > notice.place.time
+            if after and lock.start <= freed.end and lock.end >= freed.start:
+                found[lock.number] = lock
+                break
+    return [found[number] for number in sorted(found)]

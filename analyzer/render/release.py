@@ -83,22 +83,18 @@ def _mounts(view: View, sessions: list[Mount], moment: Moment) -> Iterator[Row]:
 
 
 def _locks(view: View, wanted: str, moment: Moment) -> Iterator[Row]:
-    standing = {lock.number: lock for lock in moment.locks if moment.is_served(lock)}
-    for row in rows.locks(view):
-        if row["lock"] in standing and _is_on(view, standing[row["lock"]].file.fh, wanted):
-            where = f"{file_of(row)}, {extent(row['start'], row['end'])}"
-            why = f"lock {row['lock']} on {where}, granted {offset(view, row['granted_time'])}"
-            yield _pin("lock", row["server"], row["client"], row["granted_frame"], why)
+    held = {lock.number for lock in moment.locks if moment.is_served(lock)}
+    for row in rows.locks(view, lambda lock: lock.number in held and _is_on(view, lock.file.fh, wanted)):
+        where = f"{file_of(row)}, {extent(row['start'], row['end'])}"
+        why = f"lock {row['lock']} on {where}, granted {offset(view, row['granted_time'])}"
+        yield _pin("lock", row["server"], row["client"], row["granted_frame"], why)
 
 
 def _waits(view: View, wanted: str, moment: Moment) -> Iterator[Row]:
-    standing = {id(wait) for wait in moment.waits}
-    waits = view.sessions.ledger.waits
-    for row in rows.waits(view):
-        wait = waits[row["wait"]]
-        if id(wait) in standing and _is_on(view, wait.file.fh, wanted):
-            why = f"waits for a lock on {file_of(row)} since {offset(view, row['since_time'])}"
-            yield _pin("wait", row["server"], row["client"], row["since_frame"], why)
+    open_ = {id(wait) for wait in moment.waits}
+    for row in rows.waits(view, lambda wait: id(wait) in open_ and _is_on(view, wait.file.fh, wanted)):
+        why = f"waits for a lock on {file_of(row)} since {offset(view, row['since_time'])}"
+        yield _pin("wait", row["server"], row["client"], row["since_frame"], why)
 
 
 def _is_on(view: View, fh: int, wanted: str) -> bool:

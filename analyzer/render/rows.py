@@ -30,11 +30,9 @@ EOF_OFFSET = 2**64 - 1
 TRANSPORTS = {6: "TCP", 17: "UDP"}
 
 
-def locks(view: View, standing: bool = False) -> Iterator[Row]:
-    """One row per grant; `standing` leaves out those that both ledgers have let go of."""
-    for lock in view.sessions.ledger.locks:
-        if standing and ledger(lock) == "released":
-            continue
+def locks(view: View, chosen: Callable[[Lock], bool] | None = None) -> Iterator[Row]:
+    """One row per grant that is chosen."""
+    for lock in filter(chosen, view.sessions.ledger.locks) if chosen else view.sessions.ledger.locks:
         row = _lock(view, lock)
         last = None if "held" in (row["server_side"], row["client_side"]) else _last(lock)
         if view.shows(row["server"], row["client"], lock.granted.time, last):
@@ -88,9 +86,11 @@ def ledger(lock: Lock) -> str:
     return "lost" if believes(lock) else "released"
 
 
-def waits(view: View) -> Iterator[Row]:
-    """One row per request that was told to wait."""
+def waits(view: View, chosen: Callable[[Wait], bool] | None = None) -> Iterator[Row]:
+    """One row per request that was told to wait and is chosen."""
     for number, wait in enumerate(view.sessions.ledger.waits):
+        if chosen is not None and not chosen(wait):
+            continue
         row = _wait(view, wait, number)
         last = None if wait.ended is None else wait.ended.time
         if view.shows(row["server"], row["client"], wait.since.time, last):

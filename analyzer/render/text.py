@@ -212,7 +212,7 @@ def _facts(view: View, paint: Paint) -> Iterator[str]:
 
 def held(view: View, paint: Paint, most: int | None = None) -> Iterator[str]:
     """Locks that stand in either ledger at the end."""
-    found = rows.locks(view, standing=True)
+    found = rows.locks(view, lambda lock: rows.ledger(lock) != "released")
     yield from _table(paint, "Locks at the end", LOCK_HEAD, [lock_line(view, row) for row in found], most)
 
 
