@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ from analyzer.render.columns import TABLES
 from analyzer.render.evidence import frames_of, write_evidence
 from analyzer.render.pseudonyms import Pseudonyms
 from analyzer.render.reread import Frame
-from analyzer.render.veiled import FRAGMENTS, LINKS, VeiledFrames, veiled
+from analyzer.render.veiled import FRAGMENTS, LINKS, VeiledFrames, _call, veiled
 from analyzer.render.view import View
 from analyzer.schema.scalar import decode_one, spans
 from analyzer.schema.xdr import Text
@@ -109,6 +110,77 @@ def test_each_declared_span_has_a_treatment() -> None:
                     found, _ = spans(body, joined_bytes(tokens))
                     unknown = {span.name for span in found if not isinstance(span.type, Text)} - treated
                     assert not unknown, procedure.name
+
+
+def plain(values: Any) -> Any:
+    """Decoded values without text and bytes, but for how long these are."""
+    if isinstance(values, dict):
+        return {name: plain(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [plain(value) for value in values]
+    return len(values) if isinstance(values, bytes) else values
+
+
+def test_each_declared_message_keeps_its_numbers_and_loses_its_names() -> None:
+    veil = Veil(Pseudonyms(KEY))
+    for program in PROGRAMS:
+        for procedure in program.procedures.values():
+            for direction, body in enumerate((procedure.call, procedure.reply)):
+                for tokens in fullest(body) if body is not None else ():
+                    raw = joined_bytes(tokens)
+                    row = SimpleNamespace(
+                        start=0,
+                        body=0,
+                        body_kept=len(raw),
+                        body_size=len(raw),
+                        reply=direction,
+                        cred=-1,
+                        gss=0,
+                        status=0,
+                        program=program.number,
+                        version=program.version,
+                        procedure=procedure.number,
+                    )
+                    verifier = direction * 20  # of a reply, which the body stands behind
+                    row.body = verifier
+                    made = veil.message(bytes(verifier) + raw, row)[verifier:]
+                    assert body is not None
+                    before, after = spans(body, raw), spans(body, made)
+                    assert plain(after[1].values) == plain(before[1].values), procedure.name
+                    for old, new in zip(before[0], after[0], strict=True):
+                        same = made[new.start : new.stop] == raw[old.start : old.stop]
+                        assert same == (old.name in HARMLESS), (procedure.name, old.name)
+
+
+HEAD = struct.pack(">6I", 7, 0, 2, 100003, 3, 0)
+CREDENTIALS = {
+    "sys": (1, struct.pack(">II", 0, 8) + b"somebody" + struct.pack(">4I", 0, 0, 1, 4), b"somebody"),
+    "dh": (3, b"\0\0\0\0\0\0\0\x08somebody", b"somebody"),
+    "short": (2, b"somebody", b"somebody"),
+}
+
+
+@pytest.mark.parametrize("kind", CREDENTIALS)
+def test_credentials_and_verifiers(kind: str) -> None:
+    flavor, body, name = CREDENTIALS[kind]
+    message = HEAD + struct.pack(">II", flavor, len(body)) + body + struct.pack(">II", 6, 8) + b"verifier"
+    raw, row = _call(message, 0)
+    assert row is not None
+    made = Veil(Pseudonyms(KEY)).message(raw, row)
+    assert len(made) == len(message)
+    assert name not in made
+    assert b"verifier" not in made
+    assert made[:32] == message[:32], "the head stays"
+    reply = struct.pack(">5I", 7, 1, 0, 6, 8) + b"verifier" + bytes(4)
+    row = row._replace(reply=1, cred=-1, body=len(reply), status=0)
+    assert b"verifier" not in Veil(Pseudonyms(KEY)).message(reply, row)
+
+
+@pytest.mark.parametrize("program", [(100003, 4), (100003, 2), (400000, 1)])
+def test_programs_that_are_not_decoded_are_blank(program: tuple[int, int]) -> None:
+    head = struct.pack(">10I", 7, 0, 2, *program, 1, 0, 0, 0, 0)
+    raw, row = _call(head + SECRET, 0)
+    assert Veil(Pseudonyms(KEY)).message(raw, row) == head + bytes(len(SECRET))
 
 
 def test_what_stops_a_message_still_stops_it() -> None:
