@@ -446,10 +446,11 @@ def grant_mismatch(s: Sessions) -> Iterator[Case]:
 
 @rule("grant-wrong-destination", HIGH)
 def grant_wrong_destination(s: Sessions) -> Iterator[Case]:
-    """A callback came from another address than the one the lock was asked of.
+    """A callback came from another address than the one the lock was asked of, or went to another one.
 
     ## What it is
-    A GRANTED that matches a waiting request in everything but the address it comes from.
+    A GRANTED that matches a waiting request in everything but the address it comes from; or one that its own
+    server sends to another host than the one that waits.
 
     ## Why it matters
     Linux clients refuse such a callback, and the waiter goes on sleeping; or it is a forgery.
@@ -464,6 +465,7 @@ def grant_wrong_destination(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     An address that moved in a failover; NAT.
     """
+    yield from _astray(s)
     for offer in s.ledger.offers:
         if offer.verdict != "wrong-sender" or offer.wait is None:
             continue
@@ -475,6 +477,23 @@ def grant_wrong_destination(s: Sessions) -> Iterator[Case]:
             operation.frames + offer.wait.request.frames,
             Place(operation.call.frame, operation.call.time),
             **_victim(s, offer),
+        )
+
+
+def _astray(s: Sessions) -> Iterator[Case]:
+    """Callbacks that went to another host than the one that waits."""
+    for offer in s.ledger.offers:
+        if offer.verdict != "wrong-receiver" or offer.wait is None:
+            continue
+        operation, wait = offer.operation, offer.wait
+        about = of_wait(s, wait)
+        about["peer"] = operation.responder
+        yield Case(
+            f"{s.hosts.address(wait.client)} waits for {file_name(s, wait.file)}, but the GRANTED of "
+            f"{s.hosts.address(operation.requester)} went to {s.hosts.address(operation.responder)}",
+            operation.frames + wait.request.frames,
+            Place(operation.call.frame, operation.call.time),
+            **about,
         )
 
 

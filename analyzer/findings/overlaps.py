@@ -67,6 +67,6 @@ def two_owners(s: Sessions, overlap: Overlap) -> Case:
         severity=CRITICAL if alive and (proof is not None or (whole and again is None)) else MEDIUM,
         demote=(not whole) + (not alive) + (again is not None),
         subject=overlap,
-        cause=s.notice_that_freed(loser),
+        cause=s.notice_that_freed(loser) or overlap,
         **about,
     )

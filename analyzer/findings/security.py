@@ -32,7 +32,7 @@ from analyzer.protocols.nlm import NLM
 from analyzer.protocols.rpc import AUTH_ERROR, AUTH_FLAVORS, RPC_STATUS
 from analyzer.records.events import Call, Reply
 from analyzer.sessions.handles import printable
-from analyzer.sessions.model import Place
+from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.operations import Answer
 from analyzer.sessions.world import Sessions
 
@@ -63,10 +63,10 @@ def _exchange(call: Call, reply: Reply | Answer | None) -> Exchange:
 
 @rule("nlm-auth-anomaly", MEDIUM)
 def nlm_auth_anomaly(s: Sessions) -> Iterator[Case]:
-    """Lock calls were refused for their credentials.
+    """Lock calls were refused for their credentials, or had none.
 
     ## What it is
-    NLM calls answered with AUTH_ERROR.
+    NLM calls answered with AUTH_ERROR. Lock requests with other credentials than AUTH_SYS that were taken.
 
     ## Why it matters
     The caller cannot lock, or somebody tries what gets through.
@@ -89,6 +89,17 @@ def nlm_auth_anomaly(s: Sessions) -> Iterator[Case]:
                 f"{_label(call)} with "
                 f"{flavor}: {RPC_STATUS.get(reply.status, reply.status)}",
                 **_exchange(call, reply),
+            )
+    for call in s.conduct.calls.get("odd-flavor", ()):
+        answer = s.conduct.answer(call)
+        if answer is not None and answer.status == 0:
+            yield Case(
+                f"{s.hosts.address(call.src)} asked {s.hosts.address(call.dst)} for locks with "
+                f"{AUTH_FLAVORS.get(call.flavor, f'flavor {call.flavor}')} and was served, first "
+                f"{_label(call)}",
+                severity=LOW,
+                group="flavor",
+                **_exchange(call, answer),
             )
 
 
@@ -306,16 +317,34 @@ def free_all_unexpected(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     A client without NSM that was renamed; one that never gave a name before is only possible.
     """
-    for call in s.conduct.calls.get("free-all", ()):
+    calls = s.conduct.calls.get("free-all", ())
+    held = _held_by(s) if calls else {}
+    for call in calls:
         name = call.args.get("name", b"")
         if not name or s.hosts.is_named(call.src, name):
             continue
         owners = [host for host in s.hosts.named(name) if host != call.src]
         whose = f", which is {s.hosts.address(owners[0])}" if owners else ""
+        victim = any(_lives_on(s, call, lock) for host in owners for lock in held.get((host, call.dst), ()))
         yield Case(
             f"{s.hosts.address(call.src)} sent FREE_ALL in the name of {printable(name)}{whose}",
             confidence=DEFINITE if owners or call.src in s.hosts.names else POSSIBLE,
+            severity=CRITICAL if victim else HIGH,
             peer=owners[0] if owners else -1,
             group=name,
             **_exchange(call, s.conduct.answer(call)),
         )
+
+
+def _held_by(s: Sessions) -> dict[tuple[int, int], list[Lock]]:
+    """The locks of each client at each server."""
+    found: dict[tuple[int, int], list[Lock]] = {}
+    for lock in s.ledger.locks:
+        found.setdefault((lock.client, lock.server), []).append(lock)
+    return found
+
+
+def _lives_on(s: Sessions, call: Call, lock: Lock) -> bool:
+    """Whether a lock stood at this call, and its holder was heard of afterwards."""
+    stood = lock.granted.time < call.time and (lock.server_end is None or lock.server_end.time > call.time)
+    return stood and s.hosts.last_seen(lock.client)[1] > call.time

@@ -17,6 +17,7 @@ from analyzer.findings.rule import (
     HIGH,
     LOW,
     MEDIUM,
+    PROBABLE,
     Case,
     file_name,
     of_lock,
@@ -33,6 +34,7 @@ from analyzer.sessions.handles import printable
 from analyzer.sessions.hosts import fold
 from analyzer.sessions.model import Lock, Overlap, Place
 from analyzer.sessions.operations import Operation
+from analyzer.sessions.servers import LINUX
 from analyzer.sessions.world import Sessions
 
 SET, UNSET = 1, 2
@@ -45,7 +47,8 @@ def owner_collision(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     Two exclusive locks on the same bytes granted to one address and one owner number, under two host names
-    which are both in use before and after.
+    which are both in use before and after. Or, by a server that goes by names, to two addresses under one
+    name (two hosts called `localhost`) and one owner.
 
     ## Why it matters
     Two programs work under a lock that each believes to be its own. The file can be damaged.
@@ -85,6 +88,32 @@ def owner_collision(s: Sessions) -> Iterator[Case]:
                 subject=lock,
                 **of_lock(s, lock),
             )
+    yield from _namesakes(s)
+
+
+def _namesakes(s: Sessions) -> Iterator[Case]:
+    """Hosts of one name that both believe in a lock, at a server that goes by names."""
+    for overlap in s.ledger.overlaps:
+        loser, winner = overlap.loser, overlap.winner
+        same = _identity(loser.request) == _identity(winner.request) and loser.client != winner.client
+        if same and loser.file.model is not LINUX and loser.exclusive and winner.exclusive:
+            about = of_lock(s, loser)
+            about["peer"] = winner.client
+            yield Case(
+                f"{s.hosts.address(loser.client)} and {s.hosts.address(winner.client)} both call themselves "
+                f"{printable(loser.request.caller)} and were both granted {file_name(s, loser.file)} as "
+                f"owner {loser.owner.svid}",
+                [*loser.frames, *winner.frames],
+                overlap.place,
+                confidence=PROBABLE,
+                subject=overlap,
+                **about,
+            )
+
+
+def _identity(operation: Operation) -> tuple[bytes, int, bytes]:
+    """What an owner says of itself."""
+    return operation.caller, operation.svid, operation.oh
 
 
 @rule("foreign-unlock", CRITICAL)
@@ -135,7 +164,7 @@ def _released_by(overlap: Overlap) -> Operation | None:
         if owner.client == lock.client:
             continue
         for _, start, end, unlock in unlocks:
-            same = (unlock.caller, unlock.oh, unlock.svid) == (mine.caller, mine.oh, mine.svid)
+            same = _identity(unlock) == _identity(mine)
             in_time = lock.granted.time < unlock.call.time < overlap.place.time
             if same and in_time and start <= lock.start and end >= lock.end and unlock.status == op.GRANTED:
                 if unlock.call.machine != mine.call.machine:

@@ -194,7 +194,7 @@ CALLBACKS = (
     _c("time", "time", "first copy of the callback"),
     _c("frame", "int", "its frame"),
     _c("copies", "int", "times it was sent"),
-    _c("verdict", "category", "match, late, wrong-sender, mismatch, unsolicited"),
+    _c("verdict", "category", "match, late, wrong-sender, wrong-receiver, mismatch, unsolicited"),
     _c("differs", "text", "in what it differs from the request"),
     _c("status", "category", "what the client answered"),
     *_place("answer", "the answer"),

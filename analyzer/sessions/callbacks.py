@@ -43,6 +43,7 @@ class Callbacks:
             if best is None or rank < best[0]:
                 best = (rank, wait, differs)
         if best is None:
+            self._astray(offer)
             return
         _, wait, differs = best
         open_still = wait.ended is None
@@ -58,6 +59,17 @@ class Callbacks:
             if differs == ("oh",):
                 self._match(offer, wait)
             offer.wait, offer.verdict = wait, "mismatch"
+        else:
+            self._astray(offer)
+
+    def _astray(self, offer: Offer) -> None:
+        """Is it what somebody else waits for?"""
+        operation, ledger = offer.operation, self.ledger
+        file = ledger.files.get(ledger.handles.canonical(operation.fh)) if operation.fh >= 0 else None
+        for wait in file.waits if file is not None else ():
+            if wait.client != operation.responder and not self._differences(operation, wait.request):
+                offer.wait, offer.verdict = wait, "wrong-receiver"
+                return
 
     def asked_for(self, offer: Offer) -> bool:
         """Whether a request that nobody answered, up to the end, asks for just this."""

@@ -135,7 +135,7 @@ class Offer:
 
     operation: Operation
     wait: Wait | None
-    verdict: str  # match, late, wrong-sender, mismatch, unsolicited
+    verdict: str  # match, late, wrong-sender, wrong-receiver, mismatch, unsolicited
     differs: tuple[str, ...] = ()
     lock: Lock | None = None
     accepted: Place | None = None

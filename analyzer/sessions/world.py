@@ -22,6 +22,7 @@ from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
 from analyzer.protocols.portmap import PORTMAP
+from analyzer.protocols.rpc import AUTH_SYS
 from analyzer.records.events import (
     Activity,
     Call,
@@ -203,6 +204,8 @@ class Sessions:
             return
         if operation.kind != "GRANTED":
             self.conduct.sent(call)
+            if call.flavor != AUTH_SYS:
+                self.conduct.call("odd-flavor", call)
         if operation.kind == "FREE_ALL":
             self.conduct.call("free-all", call)
             return

@@ -502,6 +502,35 @@ def test_grant_wrong_destination__fires_on_another_address_of_the_server(lab: La
     lab.silent("grant-unsolicited")
 
 
+def test_grant_wrong_destination__fires_when_it_goes_to_another_host(lab: Lab) -> None:
+    db, wait = waiting(lab)
+    lab.alice.unlock(db, 1)
+    grant = lab.server.granted(lab.carol, db, 7, oh=b"7@bob", reply="DENIED")
+    lab.later(5)
+    lab.fires(
+        "grant-wrong-destination",
+        wait,
+        grant,
+        severity=HIGH,
+        confidence=DEFINITE,
+        client=lab.bob,
+        server=lab.server,
+        peer=lab.carol,
+        path="/srv/db",
+    )
+    lab.silent("grant-unsolicited")
+
+
+def test_grant_wrong_destination__silent_when_both_wait_for_the_same(lab: Lab) -> None:
+    db, _ = waiting(lab)
+    lab.mounted(lab.carol)
+    lab.carol.wait_for(db, 7, oh=b"7@bob")
+    lab.alice.unlock(db, 1)
+    lab.server.granted(lab.carol, db, 7, oh=b"7@bob")
+    lab.later(5)
+    lab.silent("grant-wrong-destination")
+
+
 def test_grant_wrong_destination__silent_when_two_servers_each_grant_their_own(lab: Lab) -> None:
     db, _ = waiting(lab)
     kind = {"transport": lab.server.transport, "handles": lab.server.handles}

@@ -33,9 +33,19 @@ def test_nlm_auth_anomaly__fires(lab: Lab, flavor: int, reason: str) -> None:
     assert reason in found.message
 
 
-def test_nlm_auth_anomaly__silent_when_auth_none_is_accepted(lab: Lab) -> None:
+def test_nlm_auth_anomaly__fires_low_when_no_credentials_were_enough(lab: Lab) -> None:
     db = lab.mounted(lab.alice)
-    lab.alice.lock(db, 1, flavor=0)
+    lock = lab.alice.lock(db, 1, flavor=0)
+    lab.fires("nlm-auth-anomaly", lock, client=lab.alice, severity=LOW, confidence=DEFINITE)
+
+
+def test_nlm_auth_anomaly__silent_about_pings_and_callbacks_without_credentials(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.ping(lab.server, (NLM, 4), lab.server.lockd, flavor=0)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 2)
+    lab.alice.unlock(db, 1)
+    lab.server.granted(lab.bob, db, 2, flavor=0)
     lab.later(1)
     lab.clean("nlm-auth-anomaly")
 
@@ -255,6 +265,15 @@ def test_free_all_unexpected__fires_in_anothers_name(lab: Lab) -> None:
         server=lab.server,
         peer=lab.alice,
     )
+
+
+def test_free_all_unexpected__fires_critical_when_the_victim_is_alive(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    lab.mallory.free_all(lab.server, "alice")
+    lab.alice.getattr(db)
+    lab.later(1)
+    lab.fires("free-all-unexpected", severity=CRITICAL, client=lab.mallory, peer=lab.alice)
 
 
 def test_free_all_unexpected__fires_in_the_name_of_an_unknown_host(lab: Lab) -> None:

@@ -45,6 +45,25 @@ def test_owner_collision__silent_when_it_was_released(linux: Lab) -> None:
     linux.silent("owner-collision")
 
 
+@pytest.mark.parametrize("terrain", ["ganesha6", "opaque"])
+def test_owner_collision__fires_when_two_addresses_share_a_name(terrain: str) -> None:
+    lab = Lab(terrain)
+    lab.alice.name = lab.bob.name = "localhost"
+    db = lab.mounted(lab.alice, lab.bob)
+    first, second = lab.alice.lock(db, 5), lab.bob.lock(db, 5)
+    lab.later(1)
+    found = lab.fires("owner-collision", first, second, client=lab.alice, peer=lab.bob, severity=CRITICAL)
+    assert found.id in lab.fires("lock-lost-silently").caused_by
+
+
+def test_owner_collision__silent_when_addresses_tell_them_apart(linux: Lab) -> None:
+    linux.alice.name = linux.bob.name = "localhost"
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 5)
+    linux.bob.lock(db, 5)
+    linux.silent("owner-collision")
+
+
 # -- foreign-unlock -------------------------------------------------------------------------------
 
 
