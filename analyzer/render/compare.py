@@ -13,6 +13,7 @@ Never: decides who is right; holds more of a capture than what waits for its oth
 
 from __future__ import annotations
 
+import subprocess
 import textwrap
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -359,16 +360,20 @@ def reports(paths: Sequence[str], first: int | None) -> Iterator[tuple[Iterator[
     """Of each capture what there is to say, and whether the two sides differ."""
     if first is not None and first < 1:
         raise AnalyzerError(f"--first {first}: is no number of frames")
+    tshark = tshark_path()
+    said = subprocess.run([tshark, "-v"], capture_output=True, text=True, check=False).stdout
+    version = said.partition("\n")[0] or "tshark of an unknown version"
     for path in find_captures(paths)[0]:
-        made = compare(tshark_path(), path, PREFERENCES, first)
-        yield report(path, made, first), bool(made.differences)
+        made = compare(tshark, path, PREFERENCES, first)
+        yield report(path, made, first, version), bool(made.differences)
 
 
-def report(path: str, made: Comparison, first: int | None) -> Iterator[str]:
+def report(path: str, made: Comparison, first: int | None, version: str) -> Iterator[str]:
     """What was compared, what was not, and each difference, as lines."""
     some = f" (first {first} frames)" if first is not None else ""
     equal = sum(sum(counted.values()) for counted in made.values.values())
     yield f"{clean(path)}{some}: {sum(made.messages.values())} messages on both sides, {equal} values equal"
+    yield f"compared with {clean(version)}"
     yield f"differences: {len(made.differences)}"
     if made.orphans:
         yield f"replies without a call, of which Wireshark says nothing: {made.orphans}"

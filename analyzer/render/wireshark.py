@@ -255,6 +255,7 @@ NAMES: dict[str, Rules] = {
     "NFS_ACL3": (*FATTR, *ACL),
 }
 
+BARE = (*("SET", "UNSET", "GETTIME", "UADDR2TADDR", "TADDR2UADDR", "GETVERSADDR", "GETADDRLIST", "GETSTAT"),)
 UNNAMED: Rules = (
     ("NLM? SM_NOTIFY *", "Wireshark does not know procedure 16, which Linux's statd uses"),
     ("NFS3 UMOUNT *", "Wireshark does not know procedure 22, which was never merged anywhere"),
@@ -262,7 +263,10 @@ UNNAMED: Rules = (
         "NFS3 * set_?time_how",
         "Wireshark has one name, nfs.set_it, for this and for the flags of all that may be set",
     ),
-    ("RPCBIND? *", "Wireshark names this procedure and decodes nothing of it"),
+    *(
+        (f"RPCBIND? {procedure} *", "Wireshark names this procedure and decodes nothing of it")
+        for procedure in BARE
+    ),
     ("MOUNT2 PATHCONF reply pc_xxx", "Wireshark skips the unused word"),
     ("MOUNT2 PATHCONF reply pc_mask1", "Wireshark looks at the first word of the mask"),
 )

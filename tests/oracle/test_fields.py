@@ -11,15 +11,19 @@ Never: takes tshark for the judge where the two differ: docs/differences.md says
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+import analyzer
 from analyzer.cli import main
 from analyzer.protocols import PROGRAMS
 from analyzer.render import compare as comparing
+from analyzer.render.clean import clean
 from analyzer.render.compare import Comparison, Difference, compare
 from analyzer.render.dissect import PREFERENCES
 from analyzer.render.wireshark import name_of, why_not
@@ -129,6 +133,52 @@ def test_each_declared_message_is_seen_by_both(full: Comparison) -> None:
     assert {title.rpartition(" ")[0] for title in full.messages} == titles
 
 
+# -- the tables -------------------------------------------------------------------------------------
+
+AS_DECODED = (
+    *(
+        "xid",
+        "uid",
+        "gid",
+        "fh",
+        "dir_fh",
+        "name",
+        "offset",
+        "count",
+        "caller_name",
+        "svid",
+        "oh",
+        "exclusive",
+    ),
+    *("block", "reclaim", "l_offset", "l_len", "mon_name", "dirpath", "prog", "vers"),
+)
+"""Columns of the calls table that hold what the call says, as it says it."""
+
+
+@pytest.mark.parametrize(
+    "name", ["clean_basic", "contention_v6", "raw_nlm_v1v3", "raw_forged_sm_notify", "raw_nlm_errors"]
+)
+def test_the_calls_table_says_the_same(name: str) -> None:
+    """What was compared above is what a user gets: the batch decoder, the columns and pandas lose nothing."""
+    path = str(CAPTURES / "lab" / f"{name}.pcap")
+    rows: dict[tuple[int, int], deque[dict[Hashable, Any]]] = defaultdict(deque)
+    for row in analyzer.analyze(path).calls.dropna(subset=["call_frame"]).to_dict("records"):
+        rows[row["call_frame"], row["xid"]].append(row)
+    seen = 0
+    for told in comparing.ours(path):
+        if told.title.endswith(" call"):
+            row = rows[told.key[:2]].popleft()
+            for _, column, value in told.values:
+                if column in AS_DECODED and not pd.isna(row[column]):
+                    expected = (value.hex(), clean(value)) if isinstance(value, bytes) else (value,)
+                    assert row[column] in expected, (told.title, column)
+                    seen += 1
+                elif column in AS_DECODED:
+                    assert value == b"", (told.title, column)
+    assert seen > 200
+    assert not any(rows.values())
+
+
 # -- what a comparison notices ----------------------------------------------------------------------
 
 
@@ -173,7 +223,7 @@ def test_who_waits_for_long_waits_no_more(tshark: str, monkeypatch: pytest.Monke
     made = compare(tshark, str(BASIC), PREFERENCES)
     assert len(made.differences) == len(list(comparing.ours(str(BASIC))))
     monkeypatch.setattr(comparing, "MOST_DIFFERENCES", 2)
-    assert list(comparing.report("a", made, None))[-1] == f"and {len(made.differences) - 2} more"
+    assert list(comparing.report("a", made, None, "TShark"))[-1] == f"and {len(made.differences) - 2} more"
 
 
 # -- as a command -----------------------------------------------------------------------------------
@@ -184,6 +234,7 @@ def test_command(tshark: str, capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "(first 200 frames)" in said
     assert "differences: 0" in said
+    assert "compared with TShark (Wireshark) " in said
     assert "NFS3 GETATTR reply:" in said
     assert "nfs.fattr3.fileid" in said
 
