@@ -197,10 +197,14 @@ def test_trap_40_version_4_is_not_read_as_version_3(tmp_path: Path) -> None:
     assert seen(net, tmp_path).health.faults == {}
 
 
-def test_trap_11_a_reply_ahead_of_its_call(tmp_path: Path) -> None:
+@MODES
+def test_trap_11_a_reply_ahead_of_its_call(compiled: bool, tmp_path: Path) -> None:
+    """Two receive queues: replies are recorded 20 us before their calls."""
     net = Network()
-    exchange(net, (call(1, NLM, 4, 0), reply(1)), (call(2, NLM, 4, 0), reply(2)))
-    net.packets[3].time, net.packets[5].time = net.packets[5].time, net.packets[3].time
-    analysis = seen(net, tmp_path)
-    assert (analysis.counts, analysis.findings) == ({"NLM4 NULL": 2}, [])
-    assert (analysis.health.orphan_replies, analysis.health.unanswered_calls) == (1, 1)
+    exchange(net, *[(call(n, NLM, 4, 0), reply(n)) for n in range(5)])
+    for n in range(3, 23, 4):
+        net.packets[n].time, net.packets[n + 2].time = net.packets[n + 2].time, net.packets[n].time
+    analysis = seen(net, tmp_path, compiled)
+    assert (analysis.counts, analysis.findings) == ({"NLM4 NULL": 5}, [])
+    health = analysis.health
+    assert (health.orphan_replies, health.unanswered_calls, health.tcp_gaps) == (0, 0, 0)

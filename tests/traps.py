@@ -47,8 +47,8 @@ LIST = """
     -> Datagrams pair by client and number, whatever the server's address; copies are found across
        connections.
 11. A reply recorded ahead of its call
-    -> Within a stream segments wait for each other. A whole reply ahead of its call counts as an
-       orphan, its call as unanswered; no finding rests on the two.
+    -> A segment that acknowledges what has not come yet waits for it, 50 ms at most. Of datagrams
+       the reply counts as an orphan.
 12. Mirror ports that copy twice
     -> The same packet within 1 ms (addresses, ports, numbers, length, checksum, IP identification)
        is counted and passed over.

@@ -9,9 +9,12 @@ until the other side acknowledges past it: then the bytes existed and were not c
 a gap and not a delay. Packets may be recorded slightly out of order, so a bare acknowledgement
 is believed after 50 ms of packet time; one that comes with payload at once, for it may be the
 reply that the bytes behind the hole are needed for. Where nobody acknowledges (one direction
-captured), the hole is given up after 30 s. What ends a connection also ends in one of these,
-or in `ENDING`. A gap, and the tail that the snaplen cut off, are runs without kept bytes: the
-reader of the stream is told how much is missing, not only that something is.
+captured), the hole is given up after 30 s. A segment with payload that acknowledges bytes of the
+other side which did not come yet has overtaken them (several receive queues, clocks of several
+hosts): it waits for them, 50 ms at most, so that no reply comes before its call. What ends a
+connection also ends in one of these, or in `ENDING`. A gap, and the tail that the snaplen cut off,
+are runs without kept bytes: the reader of the stream is told how much is missing, not only that
+something is.
 
 A sequence number more than 64 MiB away is no segment of what went before: the connection goes
 on elsewhere (the capture paused), and the stream with it, after a gap of unknown size.
@@ -50,6 +53,7 @@ from analyzer.segments.streams import (
     FIRST_CHUNK,
     GAP_BYTES,
     GAPS,
+    HELD,
     HOLE_SLOT,
     ID,
     KNOWN,
@@ -59,6 +63,7 @@ from analyzer.segments.streams import (
     REPLIED,
     SEGMENTS,
     SYN_SEEN,
+    WAITED,
     reset,
 )
 from analyzer.tables import ACK, RST, SYN, Holes, Repeats, new_table
@@ -95,7 +100,8 @@ from analyzer.tables import ACK, RST, SYN, Holes, Repeats, new_table
     LOG_ROWS,
     MOST_CHUNKS,
     MOST_BYTES,
-) = range(29)
+    SEG_AWAITS,  # it acknowledges the other side up to this offset, which was not seen yet; else 0
+) = range(30)
 CUT, LOST = 1, 2  # LOSS
 
 # Columns of `log`, where repeats and holes are written down together
@@ -114,7 +120,7 @@ TCP_BUFFER_FULL = int(Fault.TCP_BUFFER_FULL)
 
 def new_state(stream_chunks: int, stream_bytes: int) -> NDArray[np.int64]:
     """The state of a reassembly that has seen nothing."""
-    tcp = np.zeros(29, np.int64)
+    tcp = np.zeros(30, np.int64)
     tcp[DEADLINE], tcp[DRAINING] = NEVER, -1
     tcp[MOST_CHUNKS], tcp[MOST_BYTES] = stream_chunks, stream_bytes
     return tcp
@@ -168,6 +174,7 @@ def arrive(streams: Any, chunks: Any, tcp: Any) -> None:
             streams[ended, REPLIED] = NEVER
             schedule(streams, chunks, tcp, ended)
     peer = stream ^ 1
+    tcp[SEG_AWAITS] = 0
     if not flags & ACK or int(streams[peer, KNOWN]) == 0:
         return
     ahead = distance((int(streams[peer, BASE]) + int(streams[peer, NEXT])) & CIRCLE, int(tcp[SEG_ACK]))
@@ -180,6 +187,8 @@ def arrive(streams: Any, chunks: Any, tcp: Any) -> None:
         streams[peer, REPLIED] = offset
     if int(streams[peer, HOLE_SLOT]) > 0:
         schedule(streams, chunks, tcp, peer)
+    elif ahead > 1 and size > 0:  # 1: a FIN, which no stream has a place for
+        tcp[SEG_AWAITS] = offset
 
 
 @kernel
@@ -190,7 +199,9 @@ def schedule(streams: Any, chunks: Any, tcp: Any, stream: Any) -> None:
     chunk = int(streams[stream, FIRST_CHUNK])
     end = int(chunks[chunk, OFFSET])
     due = int(chunks[chunk, TIME])
-    if int(streams[stream, REPLIED]) < end:
+    if int(streams[stream, HELD]) > 0:
+        due += ACK_PATIENCE
+    elif int(streams[stream, REPLIED]) < end:
         if int(streams[stream, ACKED]) < end:
             due += PATIENCE
         elif int(streams[stream, CHUNK_BYTES]) <= ENOUGH_BYTES:
@@ -239,8 +250,19 @@ def next_run(memory: Any, streams: Any, chunks: Any, tcp: Any, log: Any, faults:
                 return True
             settle(streams, chunks, tcp, stream)
             tcp[DRAINING] = -1
+            peer = stream ^ 1
+            if int(streams[peer, HELD]) > 0 and int(streams[stream, NEXT]) >= int(streams[peer, HELD]):
+                streams[peer, HELD] = 0
+                tcp[DRAINING] = peer
+                continue
         if time >= int(tcp[DEADLINE]):
             stream = due_stream(streams, chunks, tcp, time)
+            if stream >= 0 and int(streams[stream, HELD]) > 0:
+                streams[stream, WAITED] = int(streams[stream, HELD])
+                streams[stream, HELD] = 0
+                tcp[DRAINING] = stream
+                tcp[SKIPPING] = 1
+                continue
             if stream >= 0:
                 chunk = int(streams[stream, FIRST_CHUNK])
                 gap(streams, chunks, tcp, log, stream, int(chunks[chunk, OFFSET]), chunk, frame, time, faults)
@@ -261,7 +283,7 @@ def drained(streams: Any, chunks: Any, tcp: Any, stream: Any, frame: Any, time: 
     A chunk that waited is complete with the frame that filled the hole; one behind a gap was
     complete when it came.
     """
-    while int(streams[stream, FIRST_CHUNK]) > 0:
+    while int(streams[stream, FIRST_CHUNK]) > 0 and int(streams[stream, HELD]) == 0:
         chunk = int(streams[stream, FIRST_CHUNK])
         old = int(streams[stream, NEXT]) - int(chunks[chunk, OFFSET])
         if old < 0:
@@ -398,6 +420,10 @@ def taken(memory: Any, streams: Any, chunks: Any, tcp: Any, log: Any, faults: An
             time,
             faults,
         )
+    if ahead == 0 and int(tcp[SEG_AWAITS]) > int(streams[stream, WAITED]) and int(chunks[0, FOLLOWING]) > 0:
+        streams[stream, HELD] = int(tcp[SEG_AWAITS])
+        keep(memory, streams, chunks, tcp, log, stream, expected, start, kept, size, frame, time, faults)
+        return False
     streams[stream, SEGMENTS] += 1
     if ahead < 0:
         first = expected + ahead
@@ -405,6 +431,7 @@ def taken(memory: Any, streams: Any, chunks: Any, tcp: Any, log: Any, faults: An
             repeated(streams, tcp, log, stream, first, size, frame, time)
         if size <= -ahead:
             return False
+    streams[stream, HELD] = 0
     tcp[DRAINING] = stream
     tcp[SKIPPING] = 0
     set_run(streams, tcp, stream, start - ahead, kept + ahead, size + ahead, frame, frame, time)
@@ -458,12 +485,33 @@ def early(
         gap(streams, chunks, tcp, log, stream, offset, 0, frame, time, faults)
         tcp[DRAINING] = stream
         return True
+    if int(streams[stream, HELD]) == 0:
+        streams[stream, REORDERED] += 1
+    keep(memory, streams, chunks, tcp, log, stream, offset, start, kept, size, frame, time, faults)
+    return False
+
+
+@kernel
+def keep(
+    memory: Any,
+    streams: Any,
+    chunks: Any,
+    tcp: Any,
+    log: Any,
+    stream: Any,
+    offset: Any,
+    start: Any,
+    kept: Any,
+    size: Any,
+    frame: Any,
+    time: Any,
+    faults: Any,
+) -> None:
+    """Store a segment whose turn has not come."""
     streams[stream, SEGMENTS] += 1
-    streams[stream, REORDERED] += 1
     if store(memory, streams, chunks, stream, offset, start, kept, size, frame, time, faults):
         repeated(streams, tcp, log, stream, offset, size, frame, time)
     settle(streams, chunks, tcp, stream)
-    return False
 
 
 @kernel

@@ -39,8 +39,10 @@ from analyzer.tables import Streams
     CHUNK_BYTES,
     HOLE_SLOT,  # place in the list of streams with a hole, 0 none
     DUE,  # time at which the hole is taken for a gap
-) = range(18)
-WIDTH = 18
+    HELD,  # offset of the other side that its first chunk waits for, 0 none
+    WAITED,  # such an offset that was waited for in vain
+) = range(20)
+WIDTH = 20
 
 
 def new_streams(rows: int) -> NDArray[np.int64]:

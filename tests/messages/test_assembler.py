@@ -376,6 +376,56 @@ class TestLoss:
         assert result.rows[0]["kept"] <= 4096
 
 
+class TestOvertaken:
+    """Trap 11: segments that acknowledge what has not come yet."""
+
+    def script(self, wait: float, calls: bool = True) -> Script:
+        """Call 6, its reply; then reply 7 and 8 ahead of their calls, if these ever come."""
+        script = Script()
+        flow = script.connect()
+        script.send(flow, 0, record(call(6)))
+        script.send(flow, 1, record(reply(6)))
+        at, back = script.sent[flow, 0], script.sent[flow, 1]
+        asked, said = talk(CALL, call(8)), talk(REPLY, reply(8))
+        script.at(flow, 1, back, said[:20], at + len(asked))
+        script.at(flow, 1, back + 20, said[20:], at + len(asked))
+        script.wait(wait)
+        if calls:
+            script.at(flow, 0, at, asked, back)
+        script.at(flow, 0, at + len(asked), record(call(9)), back + len(said))
+        script.at(flow, 1, back + len(said), record(reply(9)), at + len(asked) + len(record(call(9))))
+        return script
+
+    @MODES
+    def test_trap_11_replies_wait_for_their_calls(self, compiled: bool) -> None:
+        result = run(self.script(0.01), compiled)
+        assert [(row["xid"], row["reply"]) for row in result.rows] == [
+            *[(6, 0), (6, 1), (7, 0), (8, 0), (7, 1), (8, 1), (9, 0), (9, 1)]
+        ]
+        assert [row["call"] for row in result.rows] == [0, 0, 1, 2, 1, 2, 3, 3]
+        assert result.rows[4]["frame"] == result.rows[2]["frame"]
+        assert (result.faulty(), result.assembler.unanswered_calls()) == (set(), 0)
+
+    @MODES
+    def test_not_longer_than_a_moment(self, compiled: bool) -> None:
+        result = run(self.script(0.1), compiled)
+        assert [(row["xid"], row["reply"]) for row in result.rows][2:4] == [(7, 1), (8, 1)]
+        assert result.rows[2]["frame"] < result.rows[4]["frame"]
+        assert result.faulty() == {"ORPHAN_REPLY"}
+
+    @MODES
+    def test_calls_that_were_never_captured(self, compiled: bool) -> None:
+        result = run(self.script(0.01, calls=False), compiled)
+        assert [(row["xid"], row["call"]) for row in result.rows][2:] == [(9, 1), (7, -1), (8, -1), (9, 1)]
+        assert result.faulty() == {"TCP_GAP", "ORPHAN_REPLY", "RECORD_LOST", "RECORD_RESYNC"}
+        assert sum(result.assembler.streams.reordered) == 1
+
+    def test_any_block(self) -> None:
+        for script in (self.script(0.01), self.script(0.1), self.script(0.01, calls=False)):
+            for block in range(1, len(script.segments)):
+                same(run(script, block=block, capacity=1 + block % 3), run(script))
+
+
 class TestNotRpc:
     """Other protocols stay silent, and so do damaged ones."""
 
