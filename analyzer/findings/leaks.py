@@ -172,7 +172,8 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
     server: `echo PATH > /proc/fs/nfsd/unlock_filesystem`.
 
     ## Evidence
-    The LOCK and its grant, the holder's last frame, the waiters with their polls.
+    The LOCK and its grant, the holder's last frame, the waiters with their polls; what called the holder in
+    vain: SYNs of the server, a router that says so.
 
     ## When it is a false alarm
     An idle holder is legal. A capture on one of several paths does not see the others.
@@ -188,22 +189,30 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
             continue
         silent = s.end - time
         blocked = s.end - min(since or [denied[0][1].time])
-        unreachable = [u for u in s.connections.unreachable if u.host == lock.client and u.time > time]
+        unreachable = [u.frame for u in s.connections.unreachable if u.host == lock.client and u.time > time]
+        unanswered = [
+            frame
+            for attempt in s.connections.attempts(lock.server, lock.client, time, s.end)
+            if attempt.since > time and not attempt.answered and len(attempt.tries) > 1
+            for frame, _ in attempt.tries
+        ]
         if not unreachable and (silent < s.settings[BLOCKED_BEHIND] or blocked < s.settings[BLOCKED_BEHIND]):
             continue
         polls = [poll for wait in waits for poll in wait.polls[-4:]] or [pair[0] for pair in denied[-4:]]
-        sure = bool(unreachable)
+        sure = bool(unreachable or unanswered)
         other = waits[0].client if waits else denied[0][0].requester
         yield Case(
             f"{s.hosts.address(lock.client)} holds {mode(lock)} lock on {file_name(s, lock.file)}"
-            f" and has sent nothing for {seconds(silent)} up to the end; {s.hosts.address(other)} has been "
+            f" and has sent nothing for {seconds(silent)} up to the end"
+            f"{', nor answered when it was called' if sure else ''}; {s.hosts.address(other)} has been "
             f"{'waiting behind it' if waits else 'refused because of it'} for {seconds(blocked)}",
             [
                 *lock.frames,
                 frame,
                 *(f for wait in waits for f in wait.request.frames),
                 *(f for poll in polls for f in poll.frames),
-                *(u.frame for u in unreachable),
+                *unreachable,
+                *unanswered,
             ],
             lock.granted,
             Place(s.last_frame, s.end),

@@ -149,14 +149,9 @@ def blocked_too_long(s: Sessions) -> Iterator[Case]:
         waited = _until(s, wait) - wait.since.time
         if waited <= s.settings[WORTH_A_WORD]:
             continue
-        if wait.blockers:
-            holders = sorted({s.hosts.address(lock.client) for lock in wait.blockers})
-            why = "behind a lock of " + ", ".join(holders[:3])
-        else:
-            why = "behind something that the capture does not show"
         yield Case(
             f"{s.hosts.address(wait.client)} (svid {wait.owner.svid}) waited for {file_name(s, wait.file)} "
-            f"for {seconds(waited)}{'' if wait.ended else ' so far'}, {why}",
+            f"for {seconds(waited)}{'' if wait.ended else ' so far'}, {_behind(s, wait)}",
             [
                 *wait.request.frames,
                 *(frame for poll in wait.polls for frame in poll.frames),
@@ -169,6 +164,21 @@ def blocked_too_long(s: Sessions) -> Iterator[Case]:
             cause=wait.blockers[0] if wait.blockers else None,
             **of_wait(s, wait),
         )
+
+
+def _behind(s: Sessions, wait: Wait) -> str:
+    """What kept it waiting: a grant it did not take, holders and whether they live, or something unseen."""
+    if wait.offers and wait.lock is not None and wait.lock.believed is None:
+        return f"though it was called back in frame {wait.offers[0].operation.call.frame}"
+    if not wait.blockers:
+        return "behind something that the capture does not show"
+    until = _until(s, wait)
+    holders = {}
+    for lock in wait.blockers:
+        silent = until - s.hosts.last_seen(lock.client)[1]
+        idle = f" (silent for the last {seconds(silent)} of it)" if silent > s.settings[WORTH_A_WORD] else ""
+        holders[s.hosts.address(lock.client)] = idle
+    return "behind a lock of " + ", ".join(f"{host}{idle}" for host, idle in sorted(holders.items())[:3])
 
 
 @rule("lock-convoy", MEDIUM)

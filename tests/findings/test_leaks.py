@@ -235,6 +235,27 @@ def test_lock_held_by_vanished_client__fires_more_surely_when_a_router_says_so(l
     )
 
 
+def test_lock_held_by_vanished_client__fires_more_surely_when_the_server_calls_it_in_vain(linux: Lab) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    lock = linux.alice.lock(db, 1)
+    linux.alice.die()
+    linux.bob.wait_for(db, 1)
+    call = linux.world.connect(linux.server.address, linux.alice.address, LOCKD)
+    linux.later(60)
+    assert not call.open
+    linux.fires("lock-held-by-vanished-client", lock, client=linux.alice, severity=HIGH, confidence=PROBABLE)
+
+
+def test_lock_held_by_vanished_client__silent_while_a_call_may_still_be_answered(linux: Lab) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 1)
+    linux.alice.die()
+    linux.bob.wait_for(db, 1)
+    linux.world.connect(linux.server.address, linux.alice.address, LOCKD)
+    linux.later(8)
+    linux.silent("lock-held-by-vanished-client")
+
+
 def test_lock_held_by_vanished_client__silent_while_the_holder_is_heard(lab: Lab) -> None:
     db = lab.mounted(lab.alice, lab.bob)
     lab.alice.lock(db, 1)

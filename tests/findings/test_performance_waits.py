@@ -89,6 +89,29 @@ def test_blocked_too_long__fires_low_when_nothing_is_known_to_be_in_the_way(lab:
     assert "that the capture does not show" in found.message
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_blocked_too_long__fires_and_says_whether_the_holder_lives(lab: Lab, alive: bool) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 1)
+    lab.world.wait(100)
+    if alive:
+        lab.alice.getattr(db)
+    lab.later(20)
+    assert ("(silent for" in lab.fires("blocked-too-long", client=lab.bob).message) != alive
+
+
+def test_blocked_too_long__fires_and_says_that_a_callback_was_not_taken(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 1)
+    lab.alice.unlock(db, 1)
+    grant = lab.server.granted(lab.bob, db, 1, reply=None)
+    lab.later(100)
+    message = lab.fires("blocked-too-long", client=lab.bob).message
+    assert f"called back in frame {grant.frame}" in message
+
+
 def test_blocked_too_long__silent_for_a_minute(lab: Lab) -> None:
     db = lab.mounted(lab.alice, lab.bob, lab.carol)
     lab.alice.lock(db, 1)
