@@ -27,7 +27,7 @@ from analyzer.capture.source import STDIN, open_source
 from analyzer.faults import MEANING, Fault, Faults, new_faults
 from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import Finding
-from analyzer.front import ROWS, Delivery, Front, ahead
+from analyzer.front import MOST_FLOWS, ROWS, Delivery, Front, ahead
 from analyzer.parameters import DEFAULTS, Settings
 from analyzer.protocols import procedure_label
 from analyzer.records.decode import Batch, Records
@@ -103,10 +103,11 @@ class Engine:
         regions: int = 1,
         settings: Settings = DEFAULTS,
         captures: int = 1,
+        flows: int = MOST_FLOWS,
     ) -> None:
         self.compiled = compiled
         self.faults: Faults = new_faults()
-        self.front = Front(compiled, self.faults, regions, captures)
+        self.front = Front(compiled, self.faults, regions, captures, flows)
         self.memory = self.front.memory
         self.packets = self.front.packets
         self.records = Records(compiled, self.faults)

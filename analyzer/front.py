@@ -37,6 +37,7 @@ BLOCK = 8 << 20
 FLOOR = ARENA + ROOM  # between them: packets made of fragments
 ROWS = 1 << 16
 CONTROL_ROWS = 1 << 14
+MOST_FLOWS = 1 << 18
 STEPS_AHEAD = 2  # deliveries at once: one looked at, one being made
 SWITCH = 0.0005  # seconds until a thread that computes in Python lets the other one go on
 
@@ -59,7 +60,9 @@ class Delivery(NamedTuple):
 class Front:
     """Dissector and assembler with their tables. Packets are read into `memory[FLOOR:]`."""
 
-    def __init__(self, compiled: bool, faults: Faults, regions: int = 1, captures: int = 1) -> None:
+    def __init__(
+        self, compiled: bool, faults: Faults, regions: int = 1, captures: int = 1, flows: int = MOST_FLOWS
+    ) -> None:
         slots, size = slots_for(captures, BLOCK)
         self.memory = np.zeros(FLOOR + regions * slots * size, np.uint8)
         self.room = Room([FLOOR + i * slots * size for i in range(regions)], slots, size)
@@ -68,7 +71,7 @@ class Front:
         self._controls = new_table(Controls, CONTROL_ROWS)
         self._notices = new_table(Notices, CONTROL_ROWS)
         self._messages = [new_messages(ROWS), new_messages(ROWS)]
-        self.dissector = Dissector(compiled, faults, new_fragments(ARENA))
+        self.dissector = Dissector(compiled, faults, new_fragments(ARENA), max_flows=flows)
         self.assembler = Assembler(
             compiled, faults, self.memory, ARENA, self.dissector.flows, np.array(HEAD_ONLY, np.int64)
         )

@@ -106,6 +106,11 @@ class Records:
         described, self.handles.described = self.handles.described, []
         return Batch([event for _, event in found], activity, names, described, self.handles.count)
 
+    def forget(self, limit: int) -> None:
+        """Calls from before `limit` (ns) are not answered any more."""
+        while self._open and (oldest := next(iter(self._open.values()))).time < limit:
+            del self._open[oldest.serial]
+
     def _count(self, m: Messages, usual: Rows, rest: Rows) -> None:
         for procedure, number in enumerate(np.bincount(m.procedure[usual]).tolist()):
             if number:

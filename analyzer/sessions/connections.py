@@ -50,6 +50,14 @@ class Connection:
         """Time of the first SYN."""
         return self.tries[0][1] if self.tries else 0
 
+    def over_before(self, limit: int) -> bool:
+        """Whether it was over before `limit` (ns): closed, reset, or never answered."""
+        last = [*self.tries[-1:], *self.fins.values()]
+        if self.reset is not None:
+            last.append(self.reset[1:])
+        ended = self.fins or self.reset is not None or self.answered is None
+        return bool(ended) and max((time for _, time in last), default=0) < limit
+
 
 class Traffic(NamedTuple):
     """TCP segments from one host to another, of the connections that the capture still knew at its end."""
@@ -120,6 +128,16 @@ class Connections:
             if not olds:
                 del self.to_host[old.opener, old.target]
         return connection
+
+    def forget_ended(self, limit: int) -> None:
+        """Forget the connections that were over before `limit` (ns)."""
+        self.order = deque(one for one in self.order if not one.over_before(limit))
+        kept = set(self.order)
+        for flow in [flow for flow, one in self.by_flow.items() if one not in kept]:
+            del self.by_flow[flow]
+        self.to_host.clear()
+        for one in self.order:
+            self.to_host.setdefault((one.opener, one.target), deque()).append(one)
 
     def opened(self, flow: int) -> bool:
         """Whether the opening SYN of a flow is in the capture."""

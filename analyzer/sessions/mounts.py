@@ -92,6 +92,7 @@ class Mounts:
         self.failed_umnts: Kept[Reply] = Kept()
         self.strangers: Kept[Reply] = Kept()  # UMNT of a path that was not mounted as far as seen
         self.dumps: Kept[Reply] = Kept()
+        self._of_client: dict[tuple[int, int], list[Mount]] = {}
         self._answered: dict[int, None] = {}  # first copies of calls of which one was answered
 
     def session(self, client: int, server: int, export: Export | None) -> Mount:
@@ -100,11 +101,20 @@ class Mounts:
         found = self.sessions.get(key)
         if found is None:
             found = self.sessions[key] = Mount(client, server, export)
+            self._of_client.setdefault((client, server), []).append(found)
         return found
+
+    def forget(self, key: tuple[int, int, int]) -> None:
+        """Forget a session."""
+        gone = self.sessions.pop(key)
+        mine = self._of_client[gone.client, gone.server]
+        mine.remove(gone)
+        if not mine:
+            del self._of_client[gone.client, gone.server]
 
     def of_client(self, client: int, server: int) -> list[Mount]:
         """The sessions of a client with a server."""
-        return [m for (c, s, _), m in self.sessions.items() if c == client and s == server]
+        return list(self._of_client.get((client, server), ()))
 
     def of_export(self, export: Export) -> list[Mount]:
         """All sessions with an export."""

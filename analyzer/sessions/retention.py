@@ -29,10 +29,12 @@ from analyzer.sessions.pace import Meter
 from analyzer.sessions.reboots import Reboots
 from analyzer.sessions.world import Sessions
 
-MOST_PAST = 1 << 14  # locks, waits and callbacks that are over
+LATELY = 300 * 1_000_000_000  # ns in which answers, copies and late grants may still come
+MOST_PAST = 1 << 12  # locks, waits and callbacks that are over: rules look at all of them again and again
 MOST_STANDING = 1 << 17  # ... and that stand; mount sessions, pairs of hosts
 MOST_NAMED = 1 << 16  # hosts whose names are known
-REPLIES_KEPT = 64  # MNTs and UMNTs of one mount session
+REPLIES_KEPT = 64  # of one kind, for one mount session, notice or stretch of grace
+MOUNTS_KEPT = 2  # MNTs and UMNTs of a mount session that are old
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,12 +53,14 @@ class Retention:
     def forget(self, s: Sessions, now: int) -> None:
         """Forget what is over since `now - age` or longer."""
         limit = self.known_since = max(self.known_since, now - self.age)
+        lately = max(limit, now - LATELY)
         self._history(s.ledger, limit)
-        _requests(s, limit)
-        self._ledger(s, s.ledger, limit)
-        self._mounts(s, limit)
+        _requests(s, lately)
+        self._ledger(s, s.ledger, limit, lately)
+        self._mounts(s, limit, lately)
         _kept_lists(s, limit)
-        self._pairs(s, limit)
+        s.connections.forget_ended(lately)
+        self._pairs(s, limit, lately)
         self._names(s)
 
     # -- ledgers ------------------------------------------------------------------------------
@@ -93,15 +97,16 @@ class Retention:
         self.dropped += max(0, len(kept) - MOST_STANDING)
         items[:] = kept[-MOST_STANDING:]
 
-    def _ledger(self, s: Sessions, ledger: Ledger, limit: int) -> None:
+    def _ledger(self, s: Sessions, ledger: Ledger, limit: int, lately: int) -> None:
         """Files and owners that nothing is about any more."""
         for file in ledger.files.values():
-            _forget_in_file(ledger, file, limit)
+            _forget_in_file(ledger, file, limit, lately)
         about: set[Any] = {*ledger.locks, *ledger.waits, *s.operations.open.values()}
         used = {one.file for one in about}
         shared = set(s.shares.of_file)
         for key, file in list(ledger.files.items()):
             if not (file in used or file.unlocks or file.pending or file.believed or id(file) in shared):
+                file.unexplained.clear()
                 del ledger.files[key]
         owners = {one.owner for one in about}
         for file in ledger.files.values():
@@ -110,34 +115,36 @@ class Retention:
         ledger.owners = {key: owner for key, owner in ledger.owners.items() if owner in owners}
         ledger.pairs = {(lock.client, lock.server) for lock in ledger.locks}
         for client, waits in list(ledger.waits_of.items()):
-            waits[:] = [wait for wait in waits if wait.ended is None or wait.ended.time >= limit]
+            waits[:] = [wait for wait in waits if wait.ended is None or wait.ended.time >= lately]
             if not waits:
                 del ledger.waits_of[client]
         for client, asked in list(ledger.asked_of.items()):
-            while asked and asked[0].call.time < limit:
+            while asked and asked[0].call.time < lately:
                 asked.popleft()
             if not asked:
                 del ledger.asked_of[client]
 
     # -- mounts, hosts ------------------------------------------------------------------------
 
-    def _mounts(self, s: Sessions, limit: int) -> None:
+    def _mounts(self, s: Sessions, limit: int, lately: int) -> None:
         """Mount sessions that ended, and what is old in the others."""
         mounts, pairs = s.mounts, {(lock.client, lock.server) for lock in s.ledger.locks}
         for key, mount in list(mounts.sessions.items()):
             if not mount.count and (mount.client, mount.server) not in pairs and _last(mount) < limit:
-                del mounts.sessions[key]
+                mounts.forget(key)
             else:
-                _forget_in_mount(mount, limit)
-        self.dropped += _bound(mounts.sessions, MOST_STANDING)
+                _forget_in_mount(mount, lately)
+        while len(mounts.sessions) > MOST_STANDING:
+            mounts.forget(next(iter(mounts.sessions)))
+            self.dropped += 1
         for first, copies in list(mounts.unheard.items()):
             if copies[-1].time < limit:
                 del mounts.unheard[first]
 
-    def _pairs(self, s: Sessions, limit: int) -> None:
+    def _pairs(self, s: Sessions, limit: int, lately: int) -> None:
         """What is kept for each client and server."""
         for flow, calls in list(s.nlm_flows.items()):
-            if calls[-1].time < limit:
+            if calls[-1].time < lately:
                 del s.nlm_flows[flow]
         locking = s.ledger.pairs | {(wait.client, wait.file.server) for wait in s.ledger.waits}
         for key, first in list(s.nlm_versions.items()):
@@ -198,11 +205,11 @@ def _cut_operation(operation: Operation) -> None:
     operation.removed = []
 
 
-def _forget_in_file(ledger: Ledger, file: File, limit: int) -> None:
+def _forget_in_file(ledger: Ledger, file: File, limit: int, lately: int) -> None:
     for operation in [one for one in file.pending if _latest_of(one) < limit]:
         ledger.give_up(operation)
     for owner, unlocks in list(file.unlocks.items()):
-        left = [entry for entry in unlocks if entry[3].call.time >= limit]
+        left = [entry for entry in unlocks if entry[3].call.time >= lately]
         if left:
             unlocks[:] = left
         else:
@@ -219,10 +226,10 @@ def _last(mount: Mount) -> int:
 def _forget_in_mount(mount: Mount, limit: int) -> None:
     mount.flows = {flow: last for flow, last in mount.flows.items() if last.time >= limit}
     mount.goodbyes[:] = [one for one in mount.goodbyes if one.until == FAR or one.until >= limit]
-    if len(mount.mnts) > REPLIES_KEPT:
-        del mount.mnts[1:-REPLIES_KEPT]
-    if len(mount.umnts) > REPLIES_KEPT:
-        del mount.umnts[1:-REPLIES_KEPT]
+    for replies in (mount.mnts, mount.umnts):
+        old = sum(reply.time < limit for reply in replies)
+        del replies[: max(0, old - MOUNTS_KEPT)]
+        del replies[1:-REPLIES_KEPT]
     if len(mount.paths) > REPLIES_KEPT:
         mount.paths = {path: count for path, count in mount.paths.items() if count > 0}
 

@@ -31,6 +31,7 @@ from analyzer.watch.tool import interfaces
 
 DONE, FAILED = 0, 2
 SECOND = 1_000_000_000
+MOST_FLOWS = 1 << 16  # connections at once; the closed and the silent ones go first
 
 
 def live(args: argparse.Namespace, filters: Filters, settings: Settings, veil: Veil | None = None) -> int:
@@ -42,7 +43,7 @@ def live(args: argparse.Namespace, filters: Filters, settings: Settings, veil: V
     if not kernels.is_warm():
         say_compile()
     listeners = _listeners(args)
-    engine = Engine(True, args.server_model, settings=settings)
+    engine = Engine(True, args.server_model, settings=settings, flows=MOST_FLOWS)
     if veil is not None:
         engine.taps.append(veil)
         filters = veil.filters(filters)

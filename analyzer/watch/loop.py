@@ -13,6 +13,7 @@ Never: waits for packets; keeps what `retention` drops.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
@@ -22,7 +23,7 @@ from analyzer.engine import Analysis, Engine, capture_info
 from analyzer.findings.catalogue import Key, judge
 from analyzer.findings.rule import Finding
 from analyzer.render.view import Filters
-from analyzer.sessions.retention import Retention
+from analyzer.sessions.retention import LATELY, Retention
 from analyzer.sessions.supposed import as_if_over
 from analyzer.sessions.world import Sessions
 from analyzer.watch.clock import Clock
@@ -30,10 +31,11 @@ from analyzer.watch.diary import Diary, Entry
 from analyzer.watch.pump import Pump
 
 LOOK = 0.25  # seconds from one look of the rules to the next
-REST = 4  # a look takes a fifth of the time at most
+REST = 2  # a look takes a third of the time at most
 BEHIND = 8 << 20  # bytes unread from which reading comes first,
 LATEST = 5.0  # but a look must not wait longer than this
 FORGET = 10.0  # seconds from one forgetting to the next
+COLLECT = 120.0  # ... from one search for garbage in circles to the next
 HOUR = 3600 * 1_000_000_000  # ns
 
 
@@ -80,6 +82,7 @@ class Watch:
         self._clock = Clock()
         self._next = self._latest = monotonic()
         self._next_forget = self._next + FORGET
+        self._next_collection = self._next + COLLECT
 
     @property
     def sessions(self) -> Sessions:
@@ -129,7 +132,11 @@ class Watch:
         entries = self.diary.note(found, now, self.retention.known_since)
         if begin >= self._next_forget:
             self.retention.forget(self.sessions, now)
+            self.engine.records.forget(now - LATELY)
             self._next_forget = begin + FORGET
+            if begin >= self._next_collection:
+                gc.collect()  # left to itself it would look through all that is kept far too often, or never
+                self._next_collection = begin + COLLECT
         end = monotonic()
         self.cost = end - begin
         self._next = end + max(LOOK, REST * self.cost)
