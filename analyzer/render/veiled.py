@@ -65,7 +65,7 @@ def veiled(
 ) -> tuple[list[Frame], list[Finding]]:
     """The frames of findings without names, and the findings as those of the veiled analysis say them."""
     frames = frames_of(view, found, veil.names.host)
-    rewriter = VeiledFrames(veil, frames)
+    rewriter = VeiledFrames(veil, frames, [info.path for info in view.analysis.captures])
     waiting: dict[Any, list[Finding]] = defaultdict(list)
     for finding in findings:
         waiting[_mark(finding)].append(finding)
@@ -81,14 +81,14 @@ def _mark(finding: Finding) -> Any:
 class VeiledFrames:
     """Rewrites frames; what could not be is counted in `lost` of the veil."""
 
-    def __init__(self, veil: Veil, frames: Sequence[Frame]) -> None:
+    def __init__(self, veil: Veil, frames: Sequence[Frame], captures: Sequence[str]) -> None:
         self._veil = veil
         self._known: dict[bytes, list[Message]] = {}
         for frame in frames:
             for message in frame.messages:
                 self._known.setdefault(message.raw[:8], []).append(message)
         self._copied = 0
-        self._paths = {path: capture_name(at) for at, path in enumerate(_once(frames), 1)}
+        self._paths = {path: capture_name(at) for at, path in enumerate(captures, 1)}
 
     def all(self, frames: Sequence[Frame]) -> list[Frame]:
         """The frames that can be shown."""
@@ -269,11 +269,6 @@ def _call(record: bytes, mark: int) -> tuple[bytes, Any]:
     row = row._replace(program=words[3], version=words[4], procedure=words[5])
     row = row._replace(gss=PRIVACY if words[6] == RPCSEC_GSS else 0)
     return raw, row._replace(body=body, body_kept=max(0, size - body), body_size=max(0, size - body))
-
-
-def _once(frames: Sequence[Frame]) -> list[str]:
-    """The files that frames are of, in order."""
-    return list(dict.fromkeys(frame.path for frame in frames))
 
 
 def _checksum(header: bytes | bytearray) -> bytes:

@@ -216,6 +216,15 @@ def test_a_message_of_one_side(tshark: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert (only.ours, only.theirs) == ((), ("a message",))
 
 
+def test_a_message_that_is_complete_elsewhere(tshark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = list(comparing.ours(str(BASIC)))
+    frame, *rest = told[4].key
+    told[4].key = (frame + 1, *rest)  # type: ignore[assignment]
+    monkeypatch.setattr(comparing, "ours", lambda *_: iter(told))
+    (only,) = compare(tshark, str(BASIC), PREFERENCES).differences
+    assert (only.name, only.ours, only.theirs) == ("frame", (frame + 1,), (frame,))
+
+
 def test_who_waits_for_long_waits_no_more(tshark: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the other side has nothing, memory does not grow, and nothing is forgotten."""
     monkeypatch.setattr(comparing, "shown", lambda *_: iter(()))

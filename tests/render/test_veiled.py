@@ -39,7 +39,7 @@ from analyzer.render.veiled import FRAGMENTS, LINKS, VeiledFrames, _call, veiled
 from analyzer.render.view import View
 from analyzer.schema.scalar import decode_one, spans
 from analyzer.schema.xdr import Text
-from tests.capture.files import SECOND, Packet, pcap
+from tests.capture.files import SECOND, Packet, pcap, some_packets
 from tests.expectations import CAPTURES, expectations
 from tests.frames.packets import ethernet, ip4, ip6, tcp, udp
 from tests.strategies import fullest, joined_bytes
@@ -351,6 +351,21 @@ def test_evidence_command(
     assert leaks(analyze([str(LEAK)]), hidden.read_bytes()) <= OURS
 
 
+def test_captures_are_numbered_as_they_were_read(tmp_path: Path) -> None:
+    """The evidence is in the second file, and is said to be."""
+    early, hidden, table = tmp_path / "early.pcap", tmp_path / "hidden.pcapng", tmp_path / "calls.csv"
+    early.write_bytes(pcap(some_packets(3)))
+    both = [str(early), str(LEAK)]
+    assert (
+        main(["evidence", *both, "--code", "unlock-unanswered", "--anonymize", "--output", str(hidden)]) == 0
+    )
+    assert b" of capture-2: NLM4 UNLOCK call" in hidden.read_bytes()
+    assert LEAK.name.encode() not in hidden.read_bytes()
+    assert main(["export", *both, "--table", "calls", "--anonymize", "--output", str(table)]) == 0
+    with table.open() as stream:
+        assert {row["file"] for row in csv.DictReader(stream)} == {"capture-2"}
+
+
 def test_what_is_lost_is_said() -> None:
     """A message in two frames is in no frame whole."""
     capture = str(LEAK)
@@ -359,7 +374,7 @@ def test_what_is_lost_is_said() -> None:
     whole = next(frame for frame in frames if frame.messages)
     part = replace(whole, data=whole.data[:-8])
     veil = Veil(Pseudonyms(KEY))
-    (made,) = VeiledFrames(veil, [part]).all([part])
+    (made,) = VeiledFrames(veil, [part], [capture]).all([part])
     assert veil.lost == {FRAGMENTS: 1}
     assert not any(made.data[66:]), "nothing of it is shown"
 
@@ -371,7 +386,7 @@ def shown(data: bytes, link: int = 1) -> tuple[bytes | None, dict[str, int]]:
     """A frame without messages, and what was lost."""
     frame = Frame(1, "a", 1, 0, link, len(data), data)
     veil = Veil(Pseudonyms(KEY))
-    made = VeiledFrames(veil, [frame]).all([frame])
+    made = VeiledFrames(veil, [frame], ["a"]).all([frame])
     return (made[0].data if made else None), dict(veil.lost)
 
 
