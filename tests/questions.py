@@ -60,7 +60,8 @@ SECTIONS: dict[str, list[Question]] = {
             "Is this lock stale, or in use?",
             f"locks --held {LAB}umnt_unlock_dropped.pcap",
             "*state* compares the two sides: held by both, leak (the server has it, the client let "
-            "go), lost (the reverse). `analyze` says why.",
+            "go), lost (the reverse). `analyze` says why; `export --table calls --file NAME` has "
+            "every call that names the file.",
         ),
         Question(
             "Did the client ever send UNLOCK, and was it answered?",

@@ -66,6 +66,15 @@ def parameters() -> str:
     return _text(reference())
 
 
+def answers() -> str:
+    """The keys of the JSON that `locks` and `mounts` print."""
+    from analyzer.engine import analyze
+    from analyzer.render.answers import reference
+    from analyzer.render.view import View
+
+    return _text(reference(View(analyze([str(next(iter(expectations().values())))]))))
+
+
 def tables() -> str:
     """The columns of every table."""
     from analyzer.render.columns import reference
@@ -121,6 +130,7 @@ def faults() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "findings.md": findings,
     "parameters.md": parameters,
+    "answers.md": answers,
     "tables.md": tables,
     "commands.md": commands,
     "protocols.md": protocols,

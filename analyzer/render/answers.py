@@ -10,7 +10,7 @@ Never: formats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from analyzer.render import rows
@@ -18,6 +18,7 @@ from analyzer.render.callbacks import callback_paths
 from analyzer.render.moment import Moment, said
 from analyzer.render.mounted import listed, mount_sessions
 from analyzer.render.recovery import recovery
+from analyzer.render.release import CELLS as PINS
 from analyzer.render.sheet import Cell, Sheet, of_table
 from analyzer.render.text import lock_ends, wait_end
 from analyzer.render.timeline import timeline
@@ -82,3 +83,47 @@ def mounts(view: View, at: int | None) -> list[Sheet]:
     """The answer of `mounts`."""
     moment = Moment(view, at)
     return [mount_sessions(view, moment), moment.held(quiet=True), listed(view, moment)]
+
+
+HEAD = """\
+What `lockscope locks` and `mounts` print with `--format json`: an object with `schema`, `at` (the time asked
+for, or null) and a list of objects for each part. A key is never missing; what does not apply is null. Bytes
+are lower-case hex, times RFC 3339 in UTC. The release check has `export` too. What a key means:
+[tables](tables.md)."""
+
+
+def reference(view: View) -> Iterator[str]:
+    """The keys of all answers as Markdown; any view will do, keys do not depend on rows."""
+    yield "# Answers"
+    yield ""
+    yield from HEAD.splitlines()
+    for command, schema, sheets in _all_answers(view):
+        yield ""
+        yield f"## {command}"
+        yield ""
+        yield f"`{schema}`"
+        yield ""
+        for sheet in sheets:
+            yield f"- `{sheet.name}`: " + ", ".join(
+                f"`{cell.name}` ({TYPES.get(cell.kind, 'text')})" for cell in sheet.keys or sheet.cells
+            )
+
+
+TYPES = {
+    "int": "integer",
+    "uint": "integer",
+    "bool": "boolean",
+    "hex": "hex",
+    "list": "list of integers",
+    "time": "time",
+    "duration": "seconds",
+}
+
+
+def _all_answers(view: View) -> Iterator[tuple[str, str, list[Sheet]]]:
+    yield "locks", "lockscope.locks/1", locks(view, None, None, False, False)
+    yield "locks --held --waiting --at TIME", "lockscope.locks/1", locks(view, None, None, True, True)
+    for name in REPORTS:
+        yield f"locks --{name}", "lockscope.locks/1", locks(view, name, None, False, False)
+    yield "mounts", "lockscope.mounts/1", mounts(view, None)
+    yield "mounts --release-check EXPORT", "lockscope.release/1", [Sheet("pins", "", PINS, [], "")]

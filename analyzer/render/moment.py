@@ -19,6 +19,7 @@ from analyzer.render import rows
 from analyzer.render.sheet import Cell, Sheet, of_table
 from analyzer.render.text import extent, file_of
 from analyzer.render.times import clock
+from analyzer.sessions.ranges import EOF
 
 if TYPE_CHECKING:
     from analyzer.render.rows import Row
@@ -61,6 +62,7 @@ LOCK_KEYS = (
     Cell("state", "text"),
     Cell("heard_time", "time"),
     Cell("heard_frame", "int"),
+    Cell("range", "text"),
 )
 WAIT_KEYS = (*of_table("waits"), Cell("behind", "list"))
 
@@ -156,11 +158,17 @@ class Moment:
             lock = standing[row["lock"]]
             frame, time = hosts.last_seen(lock.client)
             yield said(row) | {
+                "range": self._left(lock),
                 "state": self.state(lock),
                 "heard_time": time or None,
                 "heard_frame": frame or None,
                 "waiters": waiters.get(lock, 0),
             }
+
+    def _left(self, lock: Lock) -> str:
+        """The bytes of a lock; at the end, those that no UNLOCK of a part took away."""
+        pieces = lock.file.pieces(lock) if self.is_end else []
+        return ", ".join(_extent(*piece) for piece in pieces or [(lock.start, lock.end)])
 
     def _waiting(self) -> Iterator[Row]:
         standing = {id(wait) for wait in self.waits}
@@ -173,6 +181,10 @@ class Moment:
                 "callbacks": sum(o.operation.call.time <= self.time for o in wait.offers),
                 "behind": [lock.number for lock in self.in_way(wait)],
             }
+
+
+def _extent(start: int, end: int) -> str:
+    return extent(start, None if end == EOF else end).removeprefix("bytes ")
 
 
 def said(row: Row) -> Row:

@@ -39,6 +39,8 @@ LENGTHS = (
     Cell("by_poll", "int"),
     Cell("bar", "text", " "),
 )
+END_KEYS = tuple(cell for cell in ENDS if cell.name != "share")
+LENGTH_KEYS = (Cell("limit", "duration"), *LENGTHS[1:4])
 DELAYS = (
     Cell("how", "text", "delivered by"),
     Cell("locks", "int"),
@@ -80,7 +82,8 @@ def _ends(waits: list[Wait], end: int) -> Sheet:
         | _spread(times)
         for reason, times in sorted(by_reason.items(), key=lambda item: -len(item[1]))
     ]
-    return Sheet("ends", f"What ended {len(waits):,} waits", ENDS, found, "Nobody waited for a lock.")
+    none = "Nobody waited for a lock."
+    return Sheet("ends", f"What ended {len(waits):,} waits", ENDS, found, none, keys=END_KEYS)
 
 
 def _lengths(waits: list[Wait], end: int) -> Sheet:
@@ -95,6 +98,7 @@ def _lengths(waits: list[Wait], end: int) -> Sheet:
     most = max(bins.values(), default=1)
     found = [
         {
+            "limit": round(EDGES[at] * SECOND) if at < len(EDGES) else None,
             "up_to": f"{EDGES[at]:g} s" if at < len(EDGES) else "more",
             "waits": bins[at],
             "by_callback": by["callback"][at],
@@ -103,7 +107,7 @@ def _lengths(waits: list[Wait], end: int) -> Sheet:
         }
         for at in range(min(bins, default=0), max(bins, default=-1) + 1)
     ]
-    return Sheet("lengths", "How long they took", LENGTHS, found, "")
+    return Sheet("lengths", "How long they took", LENGTHS, found, "", keys=LENGTH_KEYS)
 
 
 def _delays(waits: list[Wait]) -> Sheet:

@@ -128,6 +128,17 @@ def test_between_restart_and_reclaim_the_server_holds_nothing(lab: Lab) -> None:
     assert held(at(lab, now(lab))) == [(1, lab.alice.address, "held", 0)]
 
 
+def test_what_is_left_of_a_lock(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    lab.later(1)
+    whole = now(lab)
+    lab.later(1)
+    lab.alice.unlock(db, 1, 10, 10)
+    assert cells(at(lab, whole).held(), "range") == [("whole file",)]
+    assert cells(Moment(view(lab), None).held(), "range") == [("0 to 9, 20 to end of file",)]
+
+
 def test_behind_counts_what_is_in_the_way_and_no_other(lab: Lab) -> None:
     db = lab.mounted(lab.alice, lab.bob, lab.carol)
     lab.alice.lock(db, 1, 0, 10, exclusive=False)

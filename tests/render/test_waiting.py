@@ -52,6 +52,7 @@ def test_the_report(everywhere: Lab) -> None:
         ("60 s", 0, 0, 0),
         ("300 s", 1, 0, 0),
     ]
+    assert [row["limit"] for row in lengths.rows][:3] == [SECOND // 10, SECOND, 5 * SECOND]
     bars = [len(bar) for (bar,) in cells(lengths, "bar")]
     assert bars == [20, 0, 40, 0, 0, 0, 20, 0, 20]
     assert cells(delays, "how", "locks") == [("callback", 2), ("poll", 1)]
