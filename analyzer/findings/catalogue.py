@@ -107,7 +107,7 @@ def _finding(s: Sessions, rule: Rule, cases: Group) -> Finding | None:
         return None
     confidence = max(grade[0] for grade in graded)
     severity = max(grade[1] for grade in graded)
-    lead = next(case for grade, level, case in graded if (grade, level) == max((g, v) for g, v, _ in graded))
+    lead = max(graded, key=lambda grade: grade[:2])[2]
     frames = sorted({frame for _, _, case in graded for frame in case.frames if frame > 0})
     first = min(case.first.time for _, _, case in graded)
     last = max((case.last or case.first).time for _, _, case in graded)

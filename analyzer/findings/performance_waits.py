@@ -341,8 +341,9 @@ def lock_ping_pong(s: Sessions) -> Iterator[Case]:
     A shared counter is used like this, and may be meant to be.
     """
     ranges: dict[tuple[File, int, int], list[Lock]] = {}
-    for lock in s.ledger.locks:
-        if lock.exclusive:
+    awaited = {wait.file for wait in s.ledger.waits}
+    for lock in s.ledger.locks if awaited else ():
+        if lock.exclusive and lock.file in awaited:
             ranges.setdefault((lock.file, lock.start, lock.end), []).append(lock)
     for locks in ranges.values():
         streak: list[Lock] = []

@@ -58,6 +58,13 @@ def cookie(lock: Lock) -> int:
 
 def rebirths(s: Sessions) -> list[Rebirth]:
     """Clients that began anew, in the order seen."""
+    if "rebirths" not in s.worked_out:
+        s.worked_out["rebirths"] = _rebirths(s)
+    known: list[Rebirth] = s.worked_out["rebirths"]
+    return known
+
+
+def _rebirths(s: Sessions) -> list[Rebirth]:
     found = []
     latest: dict[tuple[int, int], tuple[int, Lock]] = {}
     falls: Counter[tuple[int, int]] = Counter()

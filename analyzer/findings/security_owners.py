@@ -62,15 +62,18 @@ def owner_collision(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     A host that changes its name back and forth.
     """
+    last_lock = {(lock.client, lock.request.caller): lock.number for lock in s.ledger.locks}
     last_use: dict[tuple[int, bytes], int] = {}
-    for lock in s.ledger.locks:
-        last_use[lock.client, fold(lock.request.caller)] = lock.number
+    for (client, caller), number in last_lock.items():
+        last_use[client, fold(caller)] = max(number, last_use.get((client, fold(caller)), 0))
     latest: dict[tuple[int, int], Lock] = {}
     for lock in s.ledger.locks:
         key = (id(lock.file), id(lock.owner))
         first = latest.get(key)
         latest[key] = lock
-        if first is None or not (first.exclusive and lock.exclusive):
+        if first is None or first.request.caller == lock.request.caller:
+            continue
+        if not (first.exclusive and lock.exclusive):
             continue
         name, other = fold(first.request.caller), fold(lock.request.caller)
         still = first.server_end is None or (

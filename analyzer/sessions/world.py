@@ -12,6 +12,7 @@ Never: reads bytes; knows how records were made.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -92,6 +93,7 @@ class Sessions:
         self.start = 0
         self.end = 0
         self.last_frame = 0
+        self.worked_out: dict[str, Any] = {}  # what rules made of all this, until there is more
         self.slow: Kept[tuple[Operation, Answer]] = Kept()
         self.asynchronous: Kept[Operation] = Kept()
         self.oversized: Kept[tuple[Operation, Answer]] = Kept()
@@ -102,6 +104,7 @@ class Sessions:
 
     def feed(self, events: Iterable[Event], activity: Activity) -> None:
         """Take in a block."""
+        self.worked_out.clear()
         used = 0
         for event in events:
             kind = type(event)
@@ -346,6 +349,7 @@ class Sessions:
 
     def finish(self) -> None:
         """End of the capture."""
+        self.worked_out.clear()
         self.ledger.finish(Place(self.last_frame, self.end))
 
     def evicted(self) -> int:
