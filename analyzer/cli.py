@@ -384,6 +384,7 @@ def _evidence(args: argparse.Namespace) -> int:
     from analyzer.render.output import binary_output
     from analyzer.render.reread import refuse_read_once
     from analyzer.render.view import codes
+    from analyzer.watch.ring import recorded
 
     refuse_read_once(args.captures)
     veil = _veil(args)
@@ -392,6 +393,10 @@ def _evidence(args: argparse.Namespace) -> int:
     what = Path(args.finding or args.code).name
     output = args.output or f"{what if veil is None else what + '-anonymized'}.pcapng"
     with binary_output(output) as stream:
+        from_ring = recorded(args.captures, args.finding) if veil is None else None
+        if from_ring is not None:
+            write_evidence(stream, *from_ring)
+            return DONE
         view = _view(args, filters)
         found = chosen(view, args.finding, args.code)
         if Path(output).exists() and any(Path(output).samefile(info.path) for info in view.analysis.captures):

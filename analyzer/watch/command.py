@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from analyzer import kernels
 from analyzer.engine import Engine
@@ -19,13 +20,13 @@ from analyzer.render.output import write
 from analyzer.render.terminal import paint_for, say_compile
 from analyzer.render.text import summary
 from analyzer.render.view import Filters, View
-from analyzer.watch import tables
+from analyzer.watch import ring, tables
 from analyzer.watch.hooks import Hook
 from analyzer.watch.journal import Journal
 from analyzer.watch.lines import Lines
 from analyzer.watch.loop import Watch
 from analyzer.watch.metrics import Metrics
-from analyzer.watch.run import Capture, Listener, from_interface, from_stdin, run
+from analyzer.watch.run import Capture, Listener, from_interface, from_ring, from_stdin, run
 from analyzer.watch.screen import Screen
 from analyzer.watch.tool import interfaces
 
@@ -36,19 +37,27 @@ MOST_FLOWS = 1 << 16  # connections at once; the closed and the silent ones go f
 
 def live(args: argparse.Namespace, filters: Filters, settings: Settings, veil: Veil | None = None) -> int:
     """Watch to the end; return the exit status. What is said is anonymized by `veil`."""
+    if args.ring and not args.interface:
+        raise AnalyzerError("--ring keeps what --interface captures; a stream is somebody else's to keep")
     if args.list:
         sys.stdout.write(interfaces())
         return DONE
     folder = tables.made(args.export) if args.export else None
     if not kernels.is_warm():
         say_compile()
+    kept = ring.prepared(args.ring) if args.ring else None
     listeners = _listeners(args)
+    if kept is not None:
+        listeners.insert(0, Journal(str(kept / ring.EVENTS), args.interface))
     engine = Engine(True, args.server_model, settings=settings, flows=MOST_FLOWS)
     if veil is not None:
         engine.taps.append(veil)
         filters = veil.filters(filters)
-    capture = _capture(args)
+    capture = _capture(args, kept)
     watch = Watch(capture.pump, engine, filters, capture.drops, round(args.remember * SECOND))
+    if kept is not None:
+        index = ring.Index(kept)
+        capture.pump.on_file = lambda name: index.begin(name, watch.reader.frames + 1)
     try:
         why = run(capture, watch, listeners)
     finally:
@@ -83,7 +92,9 @@ def _listeners(args: argparse.Namespace) -> list[Listener]:
     return made
 
 
-def _capture(args: argparse.Namespace) -> Capture:
+def _capture(args: argparse.Namespace, kept: Path | None) -> Capture:
+    if kept is not None:
+        return from_ring(args.interface, args.filter, kept, args.ring_size)
     if args.interface:
         return from_interface(args.interface, args.filter, args.program)
     return from_stdin()

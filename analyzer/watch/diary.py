@@ -48,6 +48,18 @@ class Diary:
         """What was told and still holds, the oldest first."""
         return list(self._standing.values())
 
+    def told(self, found: Sequence[tuple[Key, Finding]]) -> list[Finding]:
+        """Findings by the ids under which they were told, in themselves and as causes."""
+        ids = {finding.id: self._standing[key].id for key, finding in found if key in self._standing}
+        return [
+            replace(
+                finding,
+                id=ids.get(finding.id, finding.id),
+                caused_by=tuple(sorted(ids.get(cause, cause) for cause in finding.caused_by)),
+            )
+            for _, finding in found
+        ]
+
     def note(
         self, found: Sequence[tuple[Key, Finding]], now: int, known_since: int = 0, patience: int = PATIENCE
     ) -> list[Entry]:

@@ -151,10 +151,9 @@ class Watch:
         health = engine.health()
         health.dropped_by_capture = self.drops
         info = capture_info(self._stream.path, self.reader)
-        self.analysis = Analysis(
-            [info], health, engine.counts(), [finding for _, finding in found], engine.sessions
-        )
-        return self.diary.note(self._wanted(found), now, self.retention.known_since, patience=0)
+        entries = self.diary.note(self._wanted(found), now, self.retention.known_since, patience=0)
+        self.analysis = Analysis([info], health, engine.counts(), self.diary.told(found), engine.sessions)
+        return entries
 
     def _wanted(self, found: Found) -> Found:
         """What the user chose to hear of."""

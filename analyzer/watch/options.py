@@ -29,6 +29,12 @@ def add_options(verb: argparse.ArgumentParser, formats: Sequence[str]) -> None:
         "--jsonl", metavar="FILE", help="add an event to FILE for each finding opened or resolved"
     )
     verb.add_argument(
+        "--ring", metavar="DIR", help="keep the newest packets in DIR, for evidence of findings (by dumpcap)"
+    )
+    verb.add_argument(
+        "--ring-size", metavar="MB", type=float, default=1000.0, help="this many (default: 1000)"
+    )
+    verb.add_argument(
         "--metrics",
         metavar="ADDRESS",
         help="serve numbers to Prometheus at [HOST]:PORT (HOST: this one)",

@@ -14,17 +14,20 @@ from __future__ import annotations
 import gc
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Timer
 from typing import Any, Protocol
 
 from analyzer.capture.source import STDIN, open_source
 from analyzer.errors import AnalyzerError
+from analyzer.watch import ring
 from analyzer.watch.diary import Entry
 from analyzer.watch.loop import Watch
-from analyzer.watch.pump import Pump
-from analyzer.watch.tool import Child, installed
+from analyzer.watch.pump import Begun, Pump
+from analyzer.watch.tool import DUMPCAP, Child, installed
 
 LINGER = 0.5  # seconds in which the kernel hands over what it has: a capture program does not ask for it
 UNDER_WAY = 3.0  # seconds in which what was captured arrives after the end was asked for
@@ -91,6 +94,14 @@ def from_interface(interface: str, capture_filter: str | None = None, program: s
     tool = installed(program)
     child = Child(tool, interface, tool.command(interface, capture_filter))
     return Capture(Pump(interface, child.source), child)
+
+
+def from_ring(interface: str, capture_filter: str | None, folder: Path, size: float) -> Capture:
+    """A capture of an interface that dumpcap keeps in a ring of files."""
+    tool = installed(DUMPCAP.name)
+    begun: Begun = deque()
+    child = Child(tool, interface, tool.command(interface, capture_filter, ring.options(folder, size)))
+    return Capture(Pump(interface, lambda: ring.Followed(folder, begun, child.runs), begun), child)
 
 
 def run(capture: Capture, watch: Watch, listeners: list[Listener]) -> str | None:

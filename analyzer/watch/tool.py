@@ -56,9 +56,9 @@ class Tool:
         """Where it is installed."""
         return shutil.which(self.name) or shutil.which(self.name, path="/usr/sbin:/usr/bin:/sbin")
 
-    def command(self, interface: str, capture_filter: str | None) -> list[str]:
-        """What to run to have packets of an interface on standard output."""
-        command = [self.path or self.name, *self.arguments, "-i", interface, "-w", "-"]
+    def command(self, interface: str, capture_filter: str | None, output: Sequence[str] = ()) -> list[str]:
+        """What to run to have packets of an interface on standard output, or where `output` says."""
+        command = [self.path or self.name, *self.arguments, "-i", interface, *(output or ("-w", "-"))]
         if capture_filter:
             command += ["-f", capture_filter] if self.name == "dumpcap" else [capture_filter]
         return command
@@ -131,6 +131,10 @@ class Child:
         """The capture on its standard output."""
         assert self._process.stdout is not None
         return Source(self.interface, self._process.stdout, None)
+
+    def runs(self) -> bool:
+        """Whether it still captures."""
+        return self._process.poll() is None
 
     def stop(self) -> None:
         """Ask it to stop."""

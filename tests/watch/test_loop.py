@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -39,6 +40,11 @@ def watched(capture: Path, filters: Filters | None = None, step: int = SECOND) -
     return watch, [entry for entries in watch.entries() for entry in entries]
 
 
+def nameless(finding: Finding) -> Finding:
+    """A finding without its id, which is the one under which it was first told."""
+    return replace(finding, id="", caused_by=())
+
+
 def about(finding: Finding) -> tuple[object, ...]:
     """What a finding is about: its id begins with the first frame, which may be found later, and which of
     its cases speaks for all may change."""
@@ -50,9 +56,12 @@ def test_the_last_word_is_that_of_analyze(name: str) -> None:
     watch, entries = watched(CAPTURES[name])
     assert watch.analysis is not None
     whole = analyze([str(CAPTURES[name])], compiled=False)
-    assert watch.analysis.findings == whole.findings
+    assert list(map(nameless, watch.analysis.findings)) == list(map(nameless, whole.findings))
+    told = {entry.finding.id for entry in entries if entry.state == OPEN}
+    assert {finding.id for finding in watch.analysis.findings} <= told
     assert watch.analysis.counts == whole.counts
     assert watch.analysis.health == whole.health
+    watch.analysis.findings = whole.findings
     for table in rows.TABLES.values():
         # handles are numbered block by block
         assert sorted(map(repr, table(View(watch.analysis)))) == sorted(map(repr, table(View(whole))))
