@@ -79,6 +79,35 @@ def test_codes_are_unique() -> None:
     assert sorted(codes) == sorted(set(codes)) == sorted(RULES)
 
 
+def test_no_code_is_dropped_or_renamed() -> None:
+    """Reports and scripts name them: a rule that goes wrong is retired on its page, not taken away."""
+    assert set(CODES.split()) <= RULES.keys()
+
+
+CODES = """
+    lock-held-after-umnt lock-held-by-vanished-client lock-leaked-by-cancel-race
+    lock-leaked-by-refused-grant lock-lost-silently lock-on-stale-file lock-open-at-capture-end
+    lock-orphaned-by-duplicate lock-survived-client-reboot residual-range-after-unlock
+    share-reservation-leaked unlock-owner-mismatch unlock-refused unlock-unanswered unmonitored-lock
+    false-reboot-notice grace-longer-than-expected grace-period-active grace-without-notify
+    lock-taken-in-recovery notify-before-ready nsm-monitor-failed nsm-name-mismatch nsm-notify-unanswered
+    nsm-state-anomaly peer-restarted-without-notify reclaim-fabricated reclaim-missing
+    reclaim-outside-grace reclaim-refused recovery-completed
+    async-result-missing async-result-orphan blocked-without-block grant-accepted-twice
+    grant-callback-missing grant-callback-unanswered grant-callback-unreachable grant-delivered-by-poll
+    grant-mismatch grant-repeated-after-acceptance grant-unsolicited grant-wrong-destination
+    export-pinned-by-locks mnt-denied mnt-unused mount-count-imbalance mount-open-at-capture-end
+    mount-without-release nfs3-proc-22 rmtab-stale-entry umnt-but-traffic-continues umnt-lost
+    umnt-mismatch umntall-ineffective
+    cookie-reuse-conflict foreign-unlock free-all-unexpected io-against-foreign-lock malformed-xdr
+    nlm-auth-anomaly nlm-smnotify-remote nsm-notify-spoofed owner-collision portmap-tamper
+    range-suspicious sm-mon-remote unprivileged-source-port version-or-proc-mismatch
+    blocked-too-long deadlock lock-convoy lock-ping-pong lock-starvation long-hold nlm-connection-churn
+    nlm-server-stall nonblocking-retry-storm port-lookup-storm rpc-retransmit-storm test-polling
+    capture-blind-spot network-loss no-nlm-traffic
+"""
+
+
 def test_a_rule_without_a_complete_page_is_refused() -> None:
     def check(_: object) -> Iterator[Case]:
         """A title.
