@@ -71,7 +71,7 @@ class Front:
         self._controls = new_table(Controls, CONTROL_ROWS)
         self._notices = new_table(Notices, CONTROL_ROWS)
         self._messages = [new_messages(ROWS), new_messages(ROWS)]
-        self.dissector = Dissector(compiled, faults, new_fragments(ARENA), max_flows=flows)
+        self.dissector = Dissector(compiled, faults, new_fragments(ARENA), max_flows=flows, captures=captures)
         self.assembler = Assembler(
             compiled, faults, self.memory, ARENA, self.dissector.flows, np.array(HEAD_ONLY, np.int64)
         )

@@ -39,6 +39,7 @@ class Packets(NamedTuple):
     wire: I64  # bytes on the wire
     link: I32  # LINKTYPE_ of the interface it was captured on
     frame: I64
+    file: I32  # of several captures the one it is of
 
 
 class Segments(NamedTuple):

@@ -49,9 +49,9 @@ LIST = """
 11. A reply recorded ahead of its call
     -> A segment that acknowledges what has not come yet waits for it, 50 ms at most. Of datagrams
        the reply counts as an orphan.
-12. Mirror ports that copy twice
-    -> The same packet within 1 ms (addresses, ports, numbers, length, checksum, IP identification)
-       is counted and passed over.
+12. Mirror ports that copy twice, captures of both ends of a conversation
+    -> The same packet (addresses, ports, numbers, length, checksum, IP identification) within 1 ms,
+       in another capture within 100 ms, is counted and passed over.
 13. Calls in both directions of one connection
     -> Who calls is told by each message, never by the port.
 14. Callbacks on connections of their own

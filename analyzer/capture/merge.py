@@ -103,6 +103,7 @@ class Opened:
         self.slot = slot
         self.faults = faults
         self.table = new_table(Packets, rows)
+        self.table.file[:] = rank
         self.at = self.rows = 0
         self.keys: NDArray[np.int64] = np.zeros(0, np.int64)
         self._latest = 0

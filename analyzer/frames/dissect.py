@@ -50,6 +50,7 @@ from analyzer.tables import ACK, FIN, RST, SYN, TCP, UDP
 # why the walk stopped
 DONE, OUTPUT_FULL, HOSTS_FULL, FLOWS_FULL = 0, 1, 2, 3
 
+LOW_BITS = (1 << 48) - 1  # of an address: what tells hosts that talk at the same time
 HOSTS_AT_ONCE = 3  # that one packet can bring: an ICMP message's sender, receiver, and whom it is about
 
 # bits of Flows.state; those of FIN and of payload are shifted by the side
@@ -96,7 +97,7 @@ def dissect(
         if int(ready[READY]) < 0:
             start, stop = int(packets.start[row]), int(packets.stop[row])
             end = start + int(packets.wire[row])
-            frame, time = int(packets.frame[row]), int(packets.time[row])
+            frame, time, file = int(packets.frame[row]), int(packets.time[row]), int(packets.file[row])
             kind, at = find_ip(memory, start, stop, int(packets.link[row]))
             row += 1
             if kind <= 0:
@@ -108,7 +109,7 @@ def dissect(
             header = ipv4(memory, at, stop, end) if kind == IPV4 else ipv6(memory, at, stop, end)
         else:
             slot = take_ready(under_way)
-            frame, time = int(pieces[slot, FRAME]), int(pieces[slot, TIME])
+            frame, time, file = int(pieces[slot, FRAME]), int(pieces[slot, TIME]), 0
             first_only = int(pieces[slot, SIZE]) < 0
             if first_only:
                 note(faults, Fault.FRAGMENT_INCOMPLETE, frame)
@@ -130,7 +131,8 @@ def dissect(
             if piece == FIRST and no_more(under_way, True, ident, low, to_low):
                 row -= 1  # what is ready comes before this packet
                 continue
-            if is_copy(book.recent, ~low, ((to_low & 0xFFFFFFFF) << 20) ^ ident, (size << 16) | piece, time):
+            who, what = -1 - (low & LOW_BITS), ((to_low & LOW_BITS) << 8) ^ ident
+            if is_copy(book.recent, who, what, (size << 16) | piece, file, time):
                 note(faults, Fault.FRAME_DUPLICATED, frame)
                 continue
             kept = min(size, stop - at)
@@ -224,7 +226,8 @@ def dissect(
         if size > 0 or ident > 0 or (flags > 0 and flags & (SYN | FIN | RST)):
             what = (seq << 31) | (ack & 0x7FFFFFFF) if flags >= 0 else read_xid(memory, at + head, stop)
             which = ((flags & 0xFF) << 50) | (ident << 16) | read_checksum(memory, at, stop, flags)
-            if is_copy(book.recent, (flow << 21) | (side << 20) | (size & 0xFFFFF), what, which, time):
+            who = (flow << 21) | (side << 20) | (size & 0xFFFFF)
+            if is_copy(book.recent, who, what, which, file, time):
                 note(faults, Fault.FRAME_DUPLICATED, frame)
                 continue
         sent[source] += 1

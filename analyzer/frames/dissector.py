@@ -51,6 +51,7 @@ class Dissector:
         fragments: Fragments,
         max_hosts: int = 1 << 20,
         max_flows: int = 1 << 18,
+        captures: int = 1,
     ) -> None:
         self.forgotten: list[int] = []
         self._compiled = compiled
@@ -73,7 +74,7 @@ class Dissector:
             ),
             near=np.zeros(NEAR * 8, np.int64),
             counts=np.zeros(3, np.int64),
-            recent=new_recent(),
+            recent=new_recent(captures),
         )
 
     @property

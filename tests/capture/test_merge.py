@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from analyzer.engine import analyze
 from analyzer.faults import Fault, new_faults
 from analyzer.tables import Packets
 from tests import manifest
-from tests.capture.files import Packet, pcap, pcapng
+from tests.capture.files import NANO, Packet, pcap, pcapng
 
 BASE = 1_700_000_000_000_000_000
 
@@ -217,3 +218,28 @@ def test_calls_say_in_which_file_they_are(tmp_path: Path) -> None:
     for path, part in calls.groupby("file", observed=True):
         alone = analyzer.analyze([str(path)]).calls
         assert set(part["frame_in_file"]) <= set(alone["call_frame"])
+
+
+@pytest.mark.parametrize("capture", PIECES, ids=lambda path: path.name)
+def test_trap_12_both_ends_recorded_the_same(capture: Path, tmp_path: Path) -> None:
+    """The other host's clock is 20 ms behind: nothing is told twice."""
+    data = capture.read_bytes()
+    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
+    nano = struct.unpack(order + "I", data[:4])[0] == NANO
+    later, at = [data[:24]], 24
+    while at < len(data):
+        seconds, part, size, wire = struct.unpack(order + "IIII", data[at : at + 16])
+        time = seconds * 1_000_000_000 + part * (1 if nano else 1000) + 20_000_000
+        stamp = divmod(time, 1_000_000_000)
+        head = struct.pack(order + "IIII", stamp[0], stamp[1] // (1 if nano else 1000), size, wire)
+        later.append(head + data[at + 16 : at + 16 + size])
+        at += 16 + size
+    (tmp_path / "server").write_bytes(data)
+    (tmp_path / "client").write_bytes(b"".join(later))
+    whole, both = analyze([str(capture)]), analyze([str(tmp_path)])
+    assert both.counts == whole.counts
+    assert [f.code for f in both.findings] == [f.code for f in whole.findings]
+    assert both.health.frames == 2 * whole.health.frames
+    assert both.health.messages == whole.health.messages
+    assert both.health.retransmissions == whole.health.retransmissions
+    assert both.health.tcp_gaps == whole.health.tcp_gaps

@@ -134,7 +134,9 @@ class Lab:
         self.notice_rows: list[tuple[int, str, str, int, str, int, int]] = []
         self.feeds = 0
 
-    def feed(self, *frames: bytes, link: int = 1, wire: int | None = None, time: int = 0) -> list[Seen]:
+    def feed(
+        self, *frames: bytes, link: int = 1, wire: int | None = None, time: int = 0, file: int = 0
+    ) -> list[Seen]:
         """Dissect frames captured in full, or cut from `wire` bytes; what came of them."""
         memory = self.memory
         packets = new_table(Packets, max(1, len(frames)))
@@ -145,7 +147,7 @@ class Lab:
             packets.start[row], packets.stop[row] = at, at + len(data)
             packets.wire[row] = len(data) if wire is None else wire
             packets.link[row], packets.frame[row] = link, self.frame
-            packets.time[row] = time or self.frame * APART
+            packets.time[row], packets.file[row] = time or self.frame * APART, file
             at += len(data)
         return self.run(memory, packets, len(frames))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.frames.copies import AT_ONCE
+from analyzer.frames.copies import AT_ONCE, AT_ONCE_ELSEWHERE
 from tests.frames.packets import (
     A6,
     ACK,
@@ -62,6 +62,21 @@ def test_trap_12_a_copy_within_a_millisecond_is_counted_and_passed_over(name: st
     assert lab.feed(copy, time=T - 1000) == [], "clocks of two capturing processors"
     assert lab.met == {"FRAME_DUPLICATED": 2}
     assert lab.dissector.hosts.packets[0] == 1
+
+
+@BOTH
+@pytest.mark.parametrize("captures", [1, 2])
+@pytest.mark.parametrize("name", TWICE)
+def test_trap_12_the_capture_of_the_other_host_has_it_too(name: str, captures: int, compiled: bool) -> None:
+    """Clocks of hosts are milliseconds apart; what is sent again is in both captures, and later."""
+    lab = Lab(compiled, captures=captures)
+    first, copy = TWICE[name]
+    assert len(lab.feed(first, time=T, file=0)) == 1
+    assert lab.feed(copy, time=T + AT_ONCE_ELSEWHERE, file=1) == []
+    assert lab.met == {"FRAME_DUPLICATED": 1}
+    assert len(lab.feed(first, time=T + 2 * AT_ONCE_ELSEWHERE, file=0)) == 1
+    assert lab.feed(copy, time=T + 3 * AT_ONCE_ELSEWHERE, file=1) == []
+    assert len(lab.feed(copy, time=T + 5 * AT_ONCE_ELSEWHERE, file=2)) == 1
 
 
 @BOTH
