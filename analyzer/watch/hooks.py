@@ -22,8 +22,8 @@ from threading import Thread
 from analyzer.errors import AnalyzerError
 from analyzer.findings.catalogue import RULES
 from analyzer.render import document
-from analyzer.render.times import rfc3339
 from analyzer.watch.diary import Entry
+from analyzer.watch.journal import event
 from analyzer.watch.loop import Watch
 
 MOST_WAITING = 1024
@@ -51,27 +51,26 @@ class Hook:
         """Run it for these, but for what is only about the end; then wait for the last ones."""
         for entry in entries:
             if not RULES[entry.finding.code].at_end:
-                event = {"event": entry.state, "time": rfc3339(entry.time)}
-                self._put(document.line(event | document.finding(entry.finding)))
+                self._put(document.line(event(entry)))
         if watch.analysis is not None:
             self._put(None)
             self._thread.join(AT_END)
 
-    def _put(self, event: str | None) -> None:
+    def _put(self, line: str | None) -> None:
         try:
-            self._events.put(event, block=event is None, timeout=AT_END)
+            self._events.put(line, block=line is None, timeout=AT_END)
         except Full:
             self.dropped += 1
 
     def _work(self) -> None:
-        while (event := self._events.get()) is not None:
+        while (line := self._events.get()) is not None:
             try:
-                self._run(event)
+                self._run(line)
             except (OSError, subprocess.TimeoutExpired):
                 self.failed += 1
 
-    def _run(self, event: str) -> None:
+    def _run(self, line: str) -> None:
         """Run it; what it prints is lost, its complaints are seen."""
         quiet = subprocess.DEVNULL
-        done = subprocess.run(self._words, input=event, text=True, timeout=LONGEST, check=False, stdout=quiet)
+        done = subprocess.run(self._words, input=line, text=True, timeout=LONGEST, check=False, stdout=quiet)
         self.failed += done.returncode != 0

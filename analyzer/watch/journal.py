@@ -28,6 +28,11 @@ from analyzer.watch.loop import Watch
 SCHEMA = "lockscope.events/1"
 
 
+def event(entry: Entry) -> document.Json:
+    """An entry as an event."""
+    return {"event": entry.state, "time": rfc3339(entry.time)} | document.finding(entry.finding)
+
+
 class Journal:
     """Writes events to a file."""
 
@@ -43,14 +48,13 @@ class Journal:
     def tell(self, entries: Sequence[Entry], watch: Watch) -> None:
         """Write these, and the end when it has come."""
         for entry in entries:
-            event = {"event": entry.state, "time": rfc3339(entry.time)}
-            self._write(event | document.finding(entry.finding))
+            self._write(event(entry))
         if watch.analysis is not None:
             view = View(watch.analysis)
-            event = {"event": "end", "time": rfc3339(watch.now)}
-            self._write(event | {"health": document.health(view), "counts": document.counts(view)})
+            end = {"event": "end", "time": rfc3339(watch.now)}
+            self._write(end | {"health": document.health(view), "counts": document.counts(view)})
             self._stream.close()
 
-    def _write(self, event: document.Json) -> None:
-        self._stream.write(document.line(event))
+    def _write(self, line: document.Json) -> None:
+        self._stream.write(document.line(line))
         self._stream.flush()

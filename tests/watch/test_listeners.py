@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+import analyzer
 from analyzer.engine import Engine
 from analyzer.errors import AnalyzerError
 from analyzer.watch import hooks, loop
@@ -28,6 +30,7 @@ from tests.expectations import CAPTURES
 from tests.findings.lab import Lab
 from tests.watch.stepped import SECOND, Paced
 
+LIVE = (sys.executable, "-m", "analyzer", "live")
 LEAK = CAPTURES / "lab" / "umnt_unlock_late.pcap"
 
 
@@ -221,3 +224,24 @@ def test_a_journal_is_added_to(tmp_path: Path, played: Callable[..., Watch]) -> 
     assert events[0], events[-1] == ("start", "end")
     with pytest.raises(AnalyzerError, match="directory"):
         Journal(str(tmp_path), "eth0")
+
+
+# -- a program ----------------------------------------------------------------------------------
+
+
+def test_a_program_gets_the_same_events(tmp_path: Path) -> None:
+    script = "import json, analyzer\nfor event in analyzer.live('-'): print(json.dumps(event))"
+    journal = tmp_path / "events.jsonl"
+    commands = ((sys.executable, "-c", script), (*LIVE, "-", "--jsonl", str(journal)))
+    first, _ = (
+        subprocess.run(command, input=LEAK.read_bytes(), capture_output=True, check=True)
+        for command in commands
+    )
+    written = [json.loads(line) for line in journal.read_text().splitlines()[1:-1]]
+    assert [json.loads(line) for line in first.stdout.decode().splitlines()] == written
+    assert written
+
+
+def test_a_program_is_told_why_not() -> None:
+    with pytest.raises(AnalyzerError, match=r"there is no interface|not installed|no right"):
+        next(analyzer.live("no-such-interface"))
