@@ -7,19 +7,20 @@ Theory. A handle means nothing without its server, so the key is both. Trailing 
 3 carry a 28-byte handle padded to 32. The hash table is keyed by 64 bits of hash, the length and the server;
 bytes are not compared again, a collision would join the names of two files and nothing worse.
 
-Never: interprets a handle; forgets one (beyond `LIMIT` new handles are counted and not followed).
+Never: interprets a handle; forgets one that was not given up (beyond `LIMIT` new handles are counted and not
+followed).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.faults import Fault, Faults
-from analyzer.index import find, new_slots, put, refill
+from analyzer.index import drop, find, new_slots, put, refill
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
 from analyzer.schema.batch import views
@@ -156,6 +157,9 @@ class HandleTable:
         self._server: list[int] = []
         self.described: list[Described] = []  # new in this batch
         self._recent: dict[tuple[int, bytes], int] = {}
+        self._spare: list[int] = []  # rows that were given up
+        self.touched: NDArray[np.int8] | None = None  # whether a row was met, where somebody wants to know
+        self.reused: list[int] = []  # rows that became other handles, to be told
         self.named: NDArray[np.int8] = np.zeros(1024, np.int8)  # whether a name is known
         self.locker: I32 = np.full(1024, NOBODY, np.int32)  # the only host whose lock calls named it
         self.any_locked = False
@@ -163,8 +167,13 @@ class HandleTable:
 
     @property
     def count(self) -> int:
-        """Number of handles."""
+        """Number of rows, of handles and given up."""
         return len(self.data)
+
+    @property
+    def used(self) -> int:
+        """Number of handles."""
+        return len(self.data) - len(self._spare)
 
     def server_of(self, handle: int) -> int:
         """The host a handle was used with."""
@@ -185,11 +194,46 @@ class HandleTable:
         for i in new[: after - before].tolist():
             self.data.append(memory[int(starts[i]) : int(stops[i])].tobytes())
             self._server.append(int(servers[i]))
+        while self._spare and self.count > before:
+            self._move(self.count - 1, self._spare.pop(), out)
+        if self.touched is not None:
+            self.touched[out[out >= 0]] = 1
         if after >= self._limit:
             lost = int(np.count_nonzero((out < 0) & (starts >= 0)))
             if lost:
                 self._faults.count[Fault.HANDLES_EVICTED] += lost
         return out
+
+    def _move(self, row: int, spare: int, out: I32) -> None:
+        """The last row, which is new, takes the place of one that was given up."""
+        drop(self._slots, self._k0, self._k1, row)
+        self._k0[spare], self._k1[spare] = self._k0[row], self._k1[row]
+        put(self._slots, self._k0, self._k1, spare)
+        self.data[spare], self._server[spare] = self.data.pop(), self._server.pop()
+        out[out == row] = spare
+        self.reused.append(spare)
+
+    def untouched(self) -> list[int]:
+        """The handles that were not met since this was asked before; none the first time."""
+        if self.touched is None:
+            self.touched = np.ones(self._limit, np.int8)
+        rows = np.flatnonzero(self.touched[: self.count] == 0).tolist()
+        self.touched[:] = 0
+        return [row for row in rows if self.data[row]]
+
+    def give_up(self, rows: Iterable[int]) -> None:
+        """These handles are not followed any more; their rows may become others."""
+        self._recent.clear()
+        for row in rows:
+            drop(self._slots, self._k0, self._k1, row)
+            self.named[row] = self._described[row] = 0
+            self.locker[row] = NOBODY
+            self.data[row] = b""
+            self._spare.append(row)
+
+    def is_followed(self, row: int) -> bool:
+        """Whether a row is a handle's."""
+        return bool(self.data[row])
 
     def intern_one(self, server: int, data: bytes) -> int:
         """The row of one handle."""
@@ -209,7 +253,10 @@ class HandleTable:
             memory = np.frombuffer(b"".join(handle for _, handle in new), np.uint8)
             owners = np.array([server for server, _ in new], np.int64)
             recent.update(zip(new, self.intern(memory, starts, stops, owners).tolist(), strict=True))
-        return [recent[key] if key[1] else NO_HANDLE for key in keys]
+        rows = [recent[key] if key[1] else NO_HANDLE for key in keys]
+        if self.touched is not None:
+            self.touched[[row for row in rows if row >= 0]] = 1
+        return rows
 
     def heads(self, memory: Bytes, body: I64, kept: I64, limit: int) -> tuple[I64, I64]:
         """Spans of the counted opaque at the head of each body."""
@@ -235,7 +282,8 @@ class HandleTable:
         )
         self.locker = np.concatenate([self.locker, np.full(size - len(self.locker), NOBODY, np.int32)])
         self._slots = new_slots(size)
-        self._refill(self._slots, self._k0, self._k1, np.arange(self.count), self.count)
+        rows = np.array([row for row in range(self.count) if self.data[row]], np.int64)
+        self._refill(self._slots, self._k0, self._k1, rows, len(rows))
 
     # -- who locks ----------------------------------------------------------------------------
 

@@ -348,7 +348,7 @@ def files(view: View) -> Iterator[Row]:
     grants: dict[int, int] = {}
     for lock in s.ledger.locks:
         grants[lock.file.fh] = grants.get(lock.file.fh, 0) + 1
-    for handle in range(table.count):
+    for handle in filter(table.is_followed, range(table.count)):
         row = _file(view, table.server_of(handle), handle)
         if view.shows(row["server"], None if view.clients is None else next(iter(view.clients), None)):
             if view.shows_file(row["path"], row["fh"].hex() if row["fh"] else None):

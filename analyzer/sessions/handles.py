@@ -77,7 +77,8 @@ class Handles:
             bigger = np.full(max(count, 2 * len(self._export)), NO_EXPORT, np.int32)
             bigger[: len(self._export)] = self._export
             self._export = bigger
-        for handle in range(self._seen, count):
+        reused, self.table.reused = self.table.reused, []
+        for handle in (*range(self._seen, count), *reused):
             key = export_key(self.table.data[handle])
             if key is not None:
                 self._export[handle] = self._export_by(self.table.server_of(handle), key).index
@@ -93,6 +94,31 @@ class Handles:
                 self._attributes[handle] = (fsid, fileid)
                 key = (self.table.server_of(handle), fsid, fileid)
                 self._by_file.setdefault(key, []).append(handle)
+
+    def give_up(self, handles: Iterable[int]) -> None:
+        """Forget all about these handles."""
+        gone = list(handles)
+        for handle in gone:
+            parent = self.parents.pop(handle, None)
+            if parent is not None and self.children.get(parent) == handle:
+                del self.children[parent]
+            known = self._attributes.pop(handle, None)
+            if known is not None:
+                same = self._by_file[self.table.server_of(handle), *known]
+                same.remove(handle)
+                if not same:
+                    del self._by_file[self.table.server_of(handle), *known]
+            self._canonical.pop(handle, None)
+            self.names.pop(handle, None)
+            self.linked.discard(handle)
+            self._export[handle] = NO_EXPORT
+        lost = set(gone)
+        self.children = {
+            entry: handle for entry, handle in self.children.items() if not {entry[0], handle} & lost
+        }
+        self.parents = {handle: entry for handle, entry in self.parents.items() if entry[0] not in lost}
+        self._canonical = {one: file for one, file in self._canonical.items() if file not in lost}
+        self.table.give_up(gone)
 
     def fsid_of(self, handle: int) -> int | None:
         """The fsid of a handle's attributes, if seen."""
@@ -179,7 +205,7 @@ class Handles:
         """Index of the export a handle belongs to, -1 unknown."""
         if handle < 0:
             return NO_EXPORT
-        if handle >= self._seen:
+        if handle >= self._seen or self.table.reused:
             self.absorb()
         found = int(self._export[handle])
         if found != NO_EXPORT:

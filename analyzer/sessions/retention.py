@@ -16,7 +16,7 @@ Never: takes part in an analysis of files; forgets what stands, up to `MOST_STAN
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, TypeVar
 
 from analyzer.sessions.conduct import Conduct
@@ -33,6 +33,8 @@ LATELY = 300 * 1_000_000_000  # ns in which answers, copies and late grants may 
 MOST_PAST = 1 << 12  # locks, waits and callbacks that are over: rules look at all of them again and again
 MOST_STANDING = 1 << 17  # ... and that stand; mount sessions, pairs of hosts
 MOST_NAMED = 1 << 16  # hosts whose names are known
+MOST_HANDLES = 1 << 16  # beyond that, those that are not used go
+CROWDED = 3 << 16  # ... and soon: there is room for a third more
 REPLIES_KEPT = 64  # of one kind, for one mount session, notice or stretch of grace
 MOUNTS_KEPT = 2  # MNTs and UMNTs of a mount session that are old
 
@@ -49,6 +51,7 @@ class Retention:
         self.most = most
         self.known_since = 0  # everything that ended later is still known
         self.dropped = 0  # before their age
+        self._round = 0  # when it was last asked which handles are in use
 
     def forget(self, s: Sessions, now: int) -> None:
         """Forget what is over since `now - age` or longer."""
@@ -62,6 +65,7 @@ class Retention:
         s.connections.forget_ended(lately)
         self._pairs(s, limit, lately)
         self._names(s)
+        self._handles(s, now)
 
     # -- ledgers ------------------------------------------------------------------------------
 
@@ -160,6 +164,45 @@ class Retention:
         while len(hosts.names) > MOST_NAMED:
             hosts.forget(next(iter(hosts.names)))
             self.dropped += 1
+
+    def _handles(self, s: Sessions, now: int) -> None:
+        """Handles that nobody used for a while, and nothing that is kept refers to, where there are many."""
+        table = s.handles.table
+        crowded = table.used > CROWDED
+        if now - self._round < (LATELY // 5 if crowded else 2 * LATELY):
+            return
+        self._round = now
+        idle = table.untouched()
+        if table.used > MOST_HANDLES:
+            pinned = _pinned(s)
+            s.handles.give_up(handle for handle in idle if handle not in pinned)
+
+
+def _pinned(s: Sessions) -> set[int]:
+    """The handles that something kept refers to, and the directories above them."""
+    ledger, handles = s.ledger, s.handles
+    pinned = {*handles.roots, *ledger.files, *(file.fh for file in ledger.files.values())}
+    pinned.update(root for export in handles.exports for root in export.roots)
+    about: list[Any] = [*ledger.locks, *ledger.waits, *ledger.offers, *s.operations.open.values()]
+    for builder in _builders(s):
+        about += (item for kept in vars(builder).values() if isinstance(kept, Kept) for item in kept)
+    about += (call for calls in s.conduct.calls.values() for call in calls)
+    for item in about:
+        pinned.update(_handles_of(item))
+    above = set(pinned)
+    while above:
+        above = {handles.parents[one][0] for one in above if one in handles.parents} - pinned
+        pinned |= above
+    return pinned
+
+
+def _handles_of(item: Any) -> Iterator[int]:
+    """The handles that a thing that is kept refers to."""
+    if type(item) is tuple:
+        item = item[0]
+    for holder in (item, *(getattr(item, name, None) for name in ("request", "operation", "about", "lock"))):
+        file = getattr(holder, "file", None)
+        yield from (getattr(one, "fh", -1) for one in (holder, file) if one is not None)
 
 
 def lock_over(lock: Lock) -> int | None:
@@ -334,6 +377,6 @@ def sizes(s: Sessions) -> dict[str, int]:
         "mounts": len(s.mounts.sessions),
         "connections": len(s.connections.order),
         "hosts": len(s.hosts.names),
-        "handles": s.handles.table.count,
+        "handles": s.handles.table.used,
         "remarkable": sum(map(len, kept)),
     }

@@ -165,3 +165,26 @@ def test_who_locks_a_file(table: HandleTable, calls: list[list[tuple[int, int]]]
 )
 def test_export_key(handle: bytes, key: bytes | None) -> None:
     assert export_key(handle) == key
+
+
+def test_a_row_that_was_given_up_becomes_another_handle(table: HandleTable) -> None:
+    first = table.intern_many([1] * 100, [bytes([0xAA, number]) for number in range(100)])
+    table.give_up(first[10:20])
+    assert (table.count, table.used) == (100, 90)
+    again = table.intern_many([1] * 10, [bytes([0xAA, number]) for number in range(10)])
+    assert again == first[:10], "what was not given up is where it was"
+    others = table.intern_many([1] * 15, [bytes([0xBB, number]) for number in range(15)])
+    assert (table.count, table.used) == (105, 105)
+    assert set(first[10:20]) < set(others)
+    assert sorted(table.reused) == sorted(first[10:20])
+    assert [table.data[row] for row in others] == [bytes([0xBB, number]) for number in range(15)]
+    assert table.intern_many([1], [bytes([0xAA, 15])]) == [105], "what was given up is new"
+    assert all(table.is_followed(row) for row in range(106))
+
+
+def test_what_was_not_met_is_told(table: HandleTable) -> None:
+    rows = table.intern_many([1] * 5, [bytes([7, number]) for number in range(5)])
+    assert table.untouched() == []
+    table.intern_many([1] * 2, [bytes([7, 3]), bytes([7, 9])])
+    assert table.untouched() == [rows[0], rows[1], rows[2], rows[4]]
+    assert len(table.untouched()) == 6

@@ -119,3 +119,38 @@ def test_hosts_that_come_and_go(monkeypatch: pytest.MonkeyPatch, endless: Path) 
 def test_every_kind_of_thing_kept_has_a_time() -> None:
     with pytest.raises(TypeError, match="has no time"):
         retention.when(object())
+
+
+def test_handles_that_nobody_uses_make_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Hours of new files, some of which stay locked: the table stays small, and no path is mixed up."""
+    for name, value in (("MOST_HANDLES", 20), ("CROWDED", 25), ("LATELY", AGE)):
+        monkeypatch.setattr(retention, name, value)
+    lab = Lab()
+    lab.mounted(lab.alice)
+    for number in range(CYCLES):
+        file = lab.alice.lookup(lab.export, f"file-{number}")
+        lab.alice.lock(file, number)
+        lab.alice.write(file)
+        lab.world.wait(30)
+        if number % 50:
+            lab.alice.unlock(file, number)
+        lab.world.wait(30)
+    path = tmp_path / "files.pcap"
+    lab.world.write(path)
+    fed = Fed(path)
+    made = Retention(2 * AGE)
+    s = fed.engine.sessions
+    for time in range(fed.stream.begin, fed.stream.end, AGE):
+        fed.until(time)
+        made.forget(s, s.end)
+        assert s.handles.table.used <= 40
+    fed.until(fed.stream.end)
+    assert s.handles.table.count <= 50
+    assert len(s.handles.children) <= 50
+    standing = {s.handles.path(lock.file.fh): lock for lock in s.ledger.locks if lock.server_end is None}
+    assert set(standing) == {f"/srv/file-{number}" for number in range(0, CYCLES, 50)}
+    for where, lock in standing.items():
+        known = lab.export.files[str(where).removeprefix("/srv/")].handle
+        assert s.handles.table.data[lock.file.fh] == known
+    assert s.handles.export_index(next(iter(standing.values())).file.fh) >= 0
+    assert made.dropped == 0
