@@ -13,6 +13,7 @@ Never: opens a packet socket itself.
 
 from __future__ import annotations
 
+import fcntl
 import re
 import shutil
 import signal
@@ -27,7 +28,8 @@ from typing import IO
 from analyzer.capture.source import Source
 from analyzer.errors import AnalyzerError
 
-BUFFER = 64  # MiB in the kernel: a second of heavy traffic while findings are made
+BUFFER = 128  # MiB in the kernel: some seconds of heavy traffic while others have the processor
+PIPE = 1 << 20  # bytes between the capture program and us: fewer turns
 LINES_KEPT = 50
 PATIENCE = 5.0  # seconds in which a child that was asked to stop does
 
@@ -130,6 +132,8 @@ class Child:
     def source(self) -> Source:
         """The capture on its standard output."""
         assert self._process.stdout is not None
+        with suppress(OSError):  # a limit of the system: then it is as large as it is
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE)
         return Source(self.interface, self._process.stdout, None)
 
     def runs(self) -> bool:
