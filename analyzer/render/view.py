@@ -84,6 +84,7 @@ class View:
         self.analysis = analysis
         self.filters = filters or Filters()
         self.sessions = analysis.sessions
+        self._known_as: dict[str, str] | None = None
         self._paths: dict[int, str | None] = {}
         self.clients = self._addresses(self.filters.client)
         self.servers = self._addresses(self.filters.server)
@@ -112,8 +113,11 @@ class View:
 
     def known_as(self) -> dict[str, str]:
         """The first name of each address that has one."""
-        hosts = self.sessions.hosts
-        return {hosts.address(host): clean(names[0]) for host, names in hosts.names.items() if names}
+        if self._known_as is None:
+            hosts = self.sessions.hosts
+            named = {hosts.address(host): clean(names[0]) for host, names in hosts.names.items() if names}
+            self._known_as = named
+        return self._known_as
 
     def _addresses(self, wanted: str | None) -> set[str] | None:
         """The addresses that a user's word for a host means; None for any."""

@@ -24,7 +24,7 @@ from tests.network import SECOND
 from tests.world import File, Host, World
 
 COMPANY = 8  # one session in so many has two clients
-FORGETFUL = 400  # one in so many leaks
+FORGETFUL = 401  # one in so many leaks
 VISIT = 4.0  # seconds between the steps of a visit, about
 
 Sent = tuple[int, int, bytes]  # time, order, packet
