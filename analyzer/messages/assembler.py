@@ -33,7 +33,7 @@ from analyzer.messages.pairing import (
     new_calls,
 )
 from analyzer.messages.records import LISTED, new_parsers
-from analyzer.messages.row import matrix_of
+from analyzer.messages.row import matrix_of, new_row
 from analyzer.messages.survival import survive
 from analyzer.segments.reassembly import (
     LOG_ROWS,
@@ -99,6 +99,7 @@ class Assembler:
         self._log = new_log(0)
         self._calls, self._slots = new_calls(limits.calls, limits.answered)
         self._arena = new_arena(arena_size)
+        self._message = new_row()
         self._is_compiled = compiled
         self._no_segments = new_table(Segments, 0)
 
@@ -209,6 +210,7 @@ class Assembler:
             row,
             rows,
             matrix_of(messages),
+            self._message,
             self.flows.host0,
             self.flows.host1,
             self.flows.port0,

@@ -51,6 +51,7 @@ from analyzer.messages.row import (
     TIME,
     TRANSPORT,
     XID,
+    put_row,
 )
 from analyzer.segments.reassembly import (
     ARRIVED,
@@ -90,6 +91,7 @@ def assemble(
     row: Any,
     rows: Any,
     out: Any,
+    m: Any,
     hosts0: Any,
     hosts1: Any,
     ports0: Any,
@@ -108,12 +110,13 @@ def assemble(
 ) -> Any:
     """Take segments `row` to `rows` until they end or `out` is full: (next row, messages).
 
+    `m` is the message in hand.
+
     With `row` -1 the capture is over, and all that waits comes out.
     """
     n = 0
     ending = row < 0
-    while n < len(out) and (row < rows or ending):
-        m = out[n]
+    while n < out.shape[1] and (row < rows or ending):
         if int(tcp[ARRIVED]) == 0:
             if ending:
                 no_segment(tcp)
@@ -133,6 +136,7 @@ def assemble(
                     address(hosts0, hosts1, ports0, ports1, int(tcp[SEG_STREAM]), UDP, m)
                     if datagram(memory, streams, parsers, tcp, calls, slots, head_only, programs, m):
                         pair(memory, calls, slots, client_of(m), m, int(arena[BLOCK]), faults)
+                        put_row(out, n, m)
                         n += 1
                     continue
                 arrive(streams, chunks, tcp)
@@ -156,6 +160,7 @@ def assemble(
             m[XID], m[REPLY] = word(memory, int(m[START])), word(memory, int(m[START]) + 4)
             caller = peer if int(m[REPLY]) == 1 else int(streams[stream, ID])
             pair(memory, calls, slots, caller, m, int(arena[BLOCK]), faults)
+            put_row(out, n, m)
             n += 1
         elif int(tcp[TAKEN]) == 1 and int(tcp[OPEN_HOLES]) == 0 and not ending:
             tcp[DRAINING] = -1  # in order, as nearly always: done without asking for more runs

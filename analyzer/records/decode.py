@@ -39,7 +39,6 @@ from analyzer.tables import UDP, Bytes, Messages, first_rows
 
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 OPEN_CALLS = 1 << 17
-OFTEN = ("reply", "program", "version", "procedure", "gss", "body", "status", "call", "flavor")
 IDENTITIES = 4096  # credentials remembered by their bytes
 CALL_COLUMNS = (
     *("call", "frame", "time", "src", "dst", "sport", "dport", "transport", "flow", "side"),
@@ -84,8 +83,6 @@ class Records:
     def decode(self, memory: Bytes, messages: Messages, count: int) -> Batch:
         """Decode a block."""
         m = first_rows(messages, count)
-        # Columns are views with the stride of a message: those read again and again are copied once.
-        m = m._replace(**{name: np.ascontiguousarray(getattr(m, name)) for name in OFTEN})
         is_call = m.reply == 0
         # Nearly all messages are NFSv3 calls and successful replies: they are told from the rest first.
         usual = (m.program == NFS) & (m.version == 3) & (m.procedure <= LAST_PROCEDURE)

@@ -59,7 +59,7 @@ class Veil:
         """Rewrite the messages of a block, and have hosts and files called otherwise from here on."""
         engine.sessions.hosts.alias = self.names.host
         engine.places.paths[:] = [capture_name(at) for at, _ in enumerate(engine.places.paths, 1)]
-        for row in matrix_of(messages)[:count].tolist():
+        for row in matrix_of(messages)[:, :count].T.tolist():
             m = Messages._make(row)
             start, stop = int(m.start), int(m.start) + int(m.kept)
             memory[start:stop] = memoryview(self.message(memory[start:stop].tobytes(), m))

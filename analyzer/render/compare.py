@@ -247,7 +247,7 @@ def ours(path: str, first: int | None = None) -> Iterator[Told]:
 
 
 def _told(memory: Bytes, delivery: Delivery, first: int | None) -> Iterator[Told]:
-    for row in matrix_of(delivery.messages)[: delivery.rows].tolist():
+    for row in matrix_of(delivery.messages)[:, : delivery.rows].T.tolist():
         m = Messages._make(row)
         if first is None or m.frame <= first:
             yield _message(memory, m)
