@@ -310,7 +310,6 @@ def _add_live(verbs: Any) -> None:
 
 
 def _analyze(args: argparse.Namespace) -> int:
-    from analyzer.findings.rule import Severity
     from analyzer.render.output import text_output, write
 
     veil = _veil(args)
@@ -318,7 +317,7 @@ def _analyze(args: argparse.Namespace) -> int:
     with text_output(args.output) as stream:
         view = _view(args, filters, veil)
         write(stream, _rendered(view, args.format, stream))
-    limit = len(SEVERITIES) if args.fail_on is None else Severity[args.fail_on.upper()]
+    limit = len(SEVERITIES) if args.fail_on is None else SEVERITIES.index(args.fail_on)
     return FOUND if any(found.severity >= limit for found in view.findings) else DONE
 
 
@@ -466,11 +465,14 @@ def _live(args: argparse.Namespace) -> int:
 
 
 def _filters(args: argparse.Namespace) -> Filters:
-    from analyzer.findings.rule import Confidence
     from analyzer.render.times import parse
     from analyzer.render.view import Filters, codes
 
     confidence = getattr(args, "min_confidence", None)
+    if confidence is not None:
+        from analyzer.findings.rule import Confidence
+
+        confidence = Confidence[confidence.upper()]
     return Filters(
         client=getattr(args, "client", None),
         server=getattr(args, "server", None),
@@ -479,7 +481,7 @@ def _filters(args: argparse.Namespace) -> Filters:
         until=None if getattr(args, "until", None) is None else parse(args.until),
         select=codes(getattr(args, "select", None) or ()),
         ignore=codes(getattr(args, "ignore", None) or ()),
-        min_confidence=None if confidence is None else Confidence[confidence.upper()],
+        min_confidence=confidence,
     )
 
 
@@ -523,8 +525,11 @@ def _analysis(args: argparse.Namespace, veil: Veil | None = None, taps: Sequence
 
 def _settings(args: argparse.Namespace) -> Settings:
     """Windows and thresholds as the user wants them."""
+    from analyzer.parameters import DEFAULTS, assignment, settings
+
+    if not args.set:
+        return DEFAULTS
     from analyzer.findings import catalogue  # noqa: F401 (declares them)
-    from analyzer.parameters import assignment, settings
 
     return settings(dict(assignment(word) for word in args.set))
 

@@ -4,7 +4,8 @@ In: captures (paths), or blocks of packets. Out: an `Analysis`.
 
 Theory. One `Engine` owns the stages and hands each what the one before made, block by block: the same
 engine serves files, pipes and tests. Small captures run the kernels as plain Python, because compiling or
-even loading compiled code would cost more; large ones run them compiled.
+even loading compiled code would cost more; large ones run them compiled, and there the front is at work
+before records, sessions and findings are imported.
 
 Never: interprets a byte itself.
 """
@@ -13,9 +14,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -25,17 +27,17 @@ from analyzer.capture.merge import Merger, Places
 from analyzer.capture.reader import Reader
 from analyzer.capture.source import STDIN, open_source
 from analyzer.faults import MEANING, Fault, Faults, new_faults
-from analyzer.findings.catalogue import evaluate
-from analyzer.findings.rule import Finding
-from analyzer.front import MOST_FLOWS, ROWS, Delivery, Front, ahead
-from analyzer.parameters import DEFAULTS, Settings
+from analyzer.front import MOST_FLOWS, ROWS, Ahead, Delivery, Front, quick_switches
+from analyzer.parameters import AUTO, DEFAULTS, Settings
 from analyzer.protocols import procedure_label
-from analyzer.records.decode import Batch, Records
 from analyzer.records.events import Event
-from analyzer.sessions.connections import Traffic
-from analyzer.sessions.servers import AUTO
-from analyzer.sessions.world import Sessions
 from analyzer.tables import Bytes, Messages
+
+if TYPE_CHECKING:
+    from analyzer.findings.rule import Finding
+    from analyzer.records.decode import Batch
+    from analyzer.sessions.connections import Traffic
+    from analyzer.sessions.world import Sessions
 
 # Below the first size plain Python is quicker than loading compiled kernels, below the second it is
 # quicker than compiling them (bytes; measured on captures of small calls).
@@ -44,10 +46,11 @@ PLAIN_WHEN_COLD = 8 << 20
 PACKED = 8  # a compressed capture is taken for this many times its size
 
 
+T = TypeVar("T")
 Tap = Callable[[Bytes, Messages, int, "Engine"], Callable[[], None] | None]
 """Called with memory, messages, their number and the engine, before the block is overwritten; what it
 returns is called when the sessions know the block."""
-Reading = tuple[Delivery, Batch, list[Callable[[], None] | None]]
+Reading = tuple[Delivery, "Batch", list[Callable[[], None] | None]]
 
 
 @dataclass(slots=True)
@@ -100,14 +103,17 @@ class Engine:
         self,
         compiled: bool,
         server_model: str = AUTO,
-        regions: int = 1,
         settings: Settings = DEFAULTS,
-        captures: int = 1,
         flows: int = MOST_FLOWS,
+        front: Front | None = None,
     ) -> None:
+        """`front` None: one of its own, of so many `flows`."""
+        from analyzer.records.decode import Records
+        from analyzer.sessions.world import Sessions
+
         self.compiled = compiled
-        self.faults: Faults = new_faults()
-        self.front = Front(compiled, self.faults, regions, captures, flows)
+        self.front = front or Front(compiled, new_faults(), flows=flows)
+        self.faults: Faults = self.front.faults
         self.memory = self.front.memory
         self.packets = self.front.packets
         self.records = Records(compiled, self.faults)
@@ -148,6 +154,8 @@ class Engine:
 
     def traffic(self) -> list[Traffic]:
         """TCP segments by direction between two hosts."""
+        from analyzer.sessions.connections import Traffic
+
         flows, streams = self.front.dissector.flows, self.front.assembler.streams
         sums: dict[tuple[int, int], Traffic] = {}
         for row in np.flatnonzero(streams.segments).tolist():
@@ -241,27 +249,34 @@ def analyze(
         compiled = worth_compiling(found)
     if compiled and on_compile is not None and not kernels.is_warm():
         on_compile()
-    engine = Engine(compiled, server_model, 2 if compiled else 1, settings, len(found))
-    engine.taps.extend(taps)
-    engine.faults.count[Fault.NOT_A_CAPTURE] += len(skipped)
+    front = Front(compiled, new_faults(), 2 if compiled else 1, len(found))
+    front.faults.count[Fault.NOT_A_CAPTURE] += len(skipped)
     sizes = [Path(path).stat().st_size for path in found if path != STDIN]
     total = sum(sizes) if len(sizes) == len(found) else None
-    merger = Merger(found, engine.memory, engine.front.room, compiled, engine.faults, ROWS)
-    engine.places = merger.places
+    merger = Merger(found, front.memory, front.room, compiled, front.faults, ROWS)
 
     def deliveries() -> Iterator[Delivery]:
         for block in merger.blocks():
-            yield from engine.front.block(block.rows, block.packets)
+            yield from front.block(block.rows, block.packets)
             if on_progress is not None:
                 on_progress(merger.bytes_read, total)
-        yield from engine.front.finish()
+        yield from front.finish()
 
-    with _no_collections():
-        readings: Iterator[Reading]
-        if compiled:  # kernels leave the GIL to others: each stage works ahead of the next
-            readings = ahead(map(engine.read, ahead(deliveries())))
-        else:
-            readings = map(engine.read, deliveries())
+    with _no_collections(), ExitStack() as at_work:
+
+        def ahead(items: Iterator[T]) -> Iterator[T]:
+            """Compiled, each stage works ahead of the next, for kernels leave the interpreter to others."""
+            return at_work.enter_context(closing(Ahead(items))) if compiled else items
+
+        if compiled:
+            at_work.enter_context(quick_switches())
+        delivered = ahead(deliveries())
+        engine = Engine(compiled, server_model, settings, front=front)
+        engine.taps.extend(taps)
+        engine.places = merger.places
+        readings = ahead(map(engine.read, delivered))
+        from analyzer.findings.catalogue import evaluate
+
         for reading in readings:
             engine.take(reading)
         engine.close()

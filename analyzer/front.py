@@ -6,7 +6,7 @@ Theory. Nearly all the work here is done by kernels, which leave the interpreter
 behind it is Python. So the front may run one delivery ahead, in a thread. For that everything a delivery
 refers to exists twice: the region of memory that a block is read into, the table of messages, the slots
 of packets made of fragments, and the halves of the arena. What belongs to a delivery stays as it is until
-the next but one is asked for; that is all the two sides need to know of each other (`ahead`).
+the next but one is asked for; that is all the two sides need to know of each other (`Ahead`).
 
 Never: decodes a body.
 """
@@ -63,6 +63,7 @@ class Front:
     def __init__(
         self, compiled: bool, faults: Faults, regions: int = 1, captures: int = 1, flows: int = MOST_FLOWS
     ) -> None:
+        self.faults = faults
         slots, size = slots_for(captures, BLOCK)
         self.memory = np.zeros(FLOOR + regions * slots * size, np.uint8)
         self.room = Room([FLOOR + i * slots * size for i in range(regions)], slots, size)
@@ -156,46 +157,55 @@ class Front:
             yield Hole(*row)
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """`items`, made in a thread while the one before is looked at.
+class Ahead(Iterator[T]):
+    """`items`, made in a thread while the one before is looked at, the first ones from now on.
 
     The next but one is begun only when the consumer is done with an item, that is, asks for another.
-    What `items` raises is raised here.
+    What `items` raises is raised here. To be closed.
     """
-    done: SimpleQueue[tuple[list[T], BaseException | None]] = SimpleQueue()
-    free = Semaphore(STEPS_AHEAD)
-    stopped = False
 
-    def work() -> None:
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self._done: SimpleQueue[tuple[list[T], BaseException | None]] = SimpleQueue()
+        self._free = Semaphore(STEPS_AHEAD)
+        self._stopped = False
+        self._is_out = False  # whether the consumer has an item
+        self._thread = Thread(target=self._work, name="lockscope-front", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
         try:
-            while free.acquire() and not stopped:
-                item = next(items)
-                done.put(([item], None))
+            while self._free.acquire() and not self._stopped:
+                item = next(self._items)
+                self._done.put(([item], None))
         except StopIteration:
-            done.put(([], None))
+            self._done.put(([], None))
         except BaseException as error:  # noqa: BLE001 (raised again by the consumer)
-            done.put(([], error))
+            self._done.put(([], error))
 
-    thread = Thread(target=work, name="lockscope-front", daemon=True)
-    with _quick_switches():
-        thread.start()
-        try:
-            while True:
-                got, error = done.get()
-                if error is not None:
-                    raise error
-                if not got:
-                    return
-                yield got[0]
-                free.release()
-        finally:
-            stopped = True
-            free.release()
-            thread.join()
+    def __next__(self) -> T:
+        """The next item."""
+        if self._is_out:
+            self._is_out = False
+            self._free.release()
+        got, error = self._done.get()
+        if error is not None:
+            raise error
+        if not got:
+            self._done.put(([], None))  # so it is asked again
+            raise StopIteration
+        self._is_out = True
+        return got[0]
+
+    def close(self) -> None:
+        """No more items are wanted; the one in the making is waited for."""
+        self._stopped = True
+        self._free.release()
+        self._thread.join()
 
 
 @contextmanager
-def _quick_switches() -> Iterator[None]:
+def quick_switches() -> Iterator[None]:
     """A kernel that is done must not wait 5 ms for the interpreter."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH)

@@ -19,6 +19,9 @@ from difflib import get_close_matches
 
 from analyzer.errors import AnalyzerError
 
+AUTO = "auto"
+"""The server model that goes by file handles (`analyzer.sessions.servers`)."""
+
 SECOND = 1_000_000_000
 LARGEST = 10**9  # of a value as it is said: thirty years, or more requests than a capture holds
 

@@ -18,12 +18,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from analyzer.errors import AnalyzerError
+from analyzer.parameters import AUTO
 from analyzer.records.handles import HandleTable, export_key
 
 if TYPE_CHECKING:
     from analyzer.sessions.operations import Operation
-
-AUTO = "auto"
 
 OwnerKey = tuple[object, ...]
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.faults import Fault, new_faults
-from analyzer.parameters import DEFAULTS, Settings, window
+from analyzer.parameters import AUTO, DEFAULTS, Settings, window
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
@@ -57,7 +57,7 @@ from analyzer.sessions.mounts import Mounts
 from analyzer.sessions.operations import Answer, Operation, Operations
 from analyzer.sessions.pace import Meter, Pace
 from analyzer.sessions.reboots import Grace, Notice, Reboots
-from analyzer.sessions.servers import AUTO, Servers
+from analyzer.sessions.servers import Servers
 from analyzer.sessions.shares import Shares
 
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
