@@ -1,8 +1,8 @@
 """The two questions this project began with, played out and answered.
 
 One is from 2012: a client unmounts, and the disk of the server stays busy. The other is the Linux lock
-daemon: whatever it does on the wire when all is well must pass in silence. (The arithmetic of its grace period
-is in `tests/findings/test_recovery_peers.py`.)
+daemon: whatever it does on the wire when all is well must pass in silence. (The arithmetic of its grace
+period is in `tests/findings/test_recovery_peers.py`.)
 """
 
 from __future__ import annotations
