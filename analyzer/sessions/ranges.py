@@ -84,6 +84,11 @@ class Page(Generic[V]):
         mine = self._owners.get(owner)
         if mine is None:
             return []
+        low, high, _, lock = piece = mine[0]
+        if len(mine) == 1 and start <= low and high <= end:  # as nearly always
+            self._unshelve(piece)
+            del self._owners[owner]
+            return [(low, high, lock)]
         at = bisect_left(mine, (start,))
         if at and mine[at - 1][1] >= start:
             at -= 1
