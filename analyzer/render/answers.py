@@ -19,7 +19,7 @@ from analyzer.render.moment import Moment, said
 from analyzer.render.mounted import listed, mount_sessions
 from analyzer.render.recovery import recovery
 from analyzer.render.release import CELLS as PINS
-from analyzer.render.sheet import Cell, Sheet, of_table
+from analyzer.render.sheet import OF_RANGE, Cell, Sheet, of_table
 from analyzer.render.text import lock_ends, wait_end
 from analyzer.render.timeline import timeline
 from analyzer.render.waiting import wait_times
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 LOCKS = (
     Cell("lock", "int"),
     Cell("client", "category"),
-    Cell("server", "category"),
-    Cell("file", "text"),
-    Cell("range", "text"),
-    Cell("mode", "text"),
+    *OF_RANGE,
     Cell("granted_time", "time", "granted"),
     Cell("granted_frame", "int", "frame"),
     Cell("ends", "text"),
@@ -43,10 +40,7 @@ LOCKS = (
 WAITS = (
     Cell("wait", "int"),
     Cell("client", "category"),
-    Cell("server", "category"),
-    Cell("file", "text"),
-    Cell("range", "text"),
-    Cell("mode", "text"),
+    *OF_RANGE,
     Cell("since_time", "time", "since"),
     Cell("since_frame", "int", "frame"),
     Cell("ended", "text"),

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from analyzer.render import rows
-from analyzer.render.sheet import Cell, Sheet, of_table
+from analyzer.render.sheet import OF_RANGE, Cell, Sheet, of_table
 from analyzer.render.text import extent, file_of
 from analyzer.render.times import clock
 from analyzer.sessions.ranges import EOF
@@ -30,10 +30,7 @@ HELD = (
     Cell("lock", "int"),
     Cell("client", "host"),
     Cell("owner", "text"),
-    Cell("server", "category"),
-    Cell("file", "text"),
-    Cell("range", "text"),
-    Cell("mode", "text"),
+    *OF_RANGE,
     Cell("granted_time", "time", "granted"),
     Cell("granted_frame", "int", "frame"),
     Cell("state", "text"),
@@ -44,10 +41,7 @@ WAITING = (
     Cell("wait", "int"),
     Cell("client", "host"),
     Cell("owner", "text"),
-    Cell("server", "category"),
-    Cell("file", "text"),
-    Cell("range", "text"),
-    Cell("mode", "text"),
+    *OF_RANGE,
     Cell("since_time", "time", "since"),
     Cell("since_frame", "int", "frame"),
     Cell("waited", "duration"),

@@ -75,6 +75,15 @@ def _plain_row(row: Row, cells: Sequence[Cell]) -> Row:
     return {cell.name: _plain(cell.kind, row[cell.name]) for cell in cells}
 
 
+OF_RANGE = (
+    Cell("server", "category"),
+    Cell("file", "text"),
+    Cell("range", "text"),
+    Cell("mode", "text"),
+)
+"""What a lock or a wait is on."""
+
+
 def of_table(name: str) -> tuple[Cell, ...]:
     """The columns of an exported table, for a sheet."""
     return tuple(Cell(column.name, column.kind) for column in TABLES[name])

@@ -84,6 +84,17 @@ RPCB: Rules = (
     ("*addr", "portmap.rpcb.addr"),
     ("*owner", "portmap.rpcb.owner"),
 )
+
+
+def _times(fraction: str) -> Rules:
+    """The three times of a file, in seconds and a fraction."""
+    return tuple(
+        (f"*{time}_{part}", f"nfs.{time}.{part}")
+        for time in ("atime", "mtime", "ctime")
+        for part in ("sec", fraction)
+    )
+
+
 FATTR: Rules = (
     ("*attr_type", "nfs.fattr3.type"),
     ("*attr_mode", "nfs.mode3"),
@@ -96,11 +107,7 @@ FATTR: Rules = (
     ("*attr_rdev_minor", "nfs.specdata2"),
     ("*attr_fsid", "nfs.fattr3.fsid"),
     ("*attr_fileid", "nfs.fattr3.fileid"),
-    *(
-        (f"*{time}_{part}", f"nfs.{time}.{part}")
-        for time in ("atime", "mtime", "ctime")
-        for part in ("sec", "nsec")
-    ),
+    *_times("nsec"),
 )
 
 FATTR2: Rules = (
@@ -108,11 +115,7 @@ FATTR2: Rules = (
     ("attr_mode", "nfs.mode"),
     *((f"attr_{name}", f"nfs.fattr.{name}") for name in ("nlink", "uid", "gid", "size", "blocksize", "rdev")),
     *((f"attr_{name}", f"nfs.fattr.{name}") for name in ("blocks", "fsid", "fileid")),
-    *(
-        (f"*{time}_{part}", f"nfs.{time}.{part}")
-        for time in ("atime", "mtime", "ctime")
-        for part in ("sec", "usec")
-    ),
+    *_times("usec"),
 )
 ACL: Rules = (
     ("fh", "nfs.fhandle"),
