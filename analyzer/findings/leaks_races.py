@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.rebirths import rebirths
 from analyzer.findings.refusals import Refusal, Refusals, because_of, frames
 from analyzer.findings.rule import (
     DEFINITE,
@@ -77,7 +76,7 @@ def lock_survived_client_reboot(s: Sessions) -> Iterator[Case]:
                 case.frames = [*case.frames, notice.place.frame, notice.answer.frame]
                 case.cause = notice
                 yield case
-    births = {(birth.client, birth.server): birth for birth in rebirths(s)}
+    births = {(birth.client, birth.server): birth for birth in s.rebirths.found}
     for lock in s.ledger.locks:
         birth = births.get((lock.client, lock.server)) if lock.denials else None
         if birth is None or lock.number > birth.before.number:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.rebirths import rebirths
 from analyzer.findings.refusals import Refusals, frames
 from analyzer.findings.rule import (
     CRITICAL,
@@ -55,7 +54,6 @@ REPEATED = window(
 UNSEEN_REBOOTS = threshold(
     "state-jump", 100, "steps", "of the NSM state: fifty reboots that nobody was told of"
 )
-STATES = 64  # of one client that are told apart
 EPOCH_LIKE = 10**9
 VERIFIERS = 64  # changes looked into: a server that restarts more often is another problem
 STATD_ANSWER = window("statd-answer", 10, "lockd's patience with the statd beside it")
@@ -136,7 +134,7 @@ def peer_restarted_without_notify(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     Several hosts behind one address; a notice that took a path the capture does not see.
     """
-    births = {(birth.client, birth.server): birth for birth in rebirths(s)}
+    births = {(birth.client, birth.server): birth for birth in s.rebirths.found}
     left: dict[int, list[Lock]] = {}
     for lock in s.ledger.locks if births else ():
         birth = births.get((lock.client, lock.server))
@@ -240,19 +238,13 @@ def nsm_state_anomaly(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     Nodes of a cluster that share a name; an administrator who frees locks by hand.
     """
-    stated: dict[int, list[tuple[int, int, int]]] = {}
-    for lock in s.ledger.locks:
-        state = lock.request.state
-        mine = stated.setdefault(lock.client, [])
-        if state and not lock.request.reclaim and len(mine) < STATES and (not mine or mine[-1][2] != state):
-            mine.append((lock.request.call.time, lock.request.call.frame, state))
     said: dict[tuple[int, int, bytes], Notice] = {}
     for notice in s.reboots.notices:
         if notice.role == "forged":
             continue
         before = said.get((notice.sender, notice.receiver, notice.name))
         said[notice.sender, notice.receiver, notice.name] = notice
-        own = [known for known in stated.get(notice.sender, ()) if known[0] < notice.place.time]
+        own = [known for known in s.ledger.states.get(notice.sender, ()) if known[0] < notice.place.time]
         place, last = (own[-1][:2], own[-1][2]) if own else ((0, 0), 0)
         if before is not None and before.place.time > place[0]:
             place, last = (before.place.time, before.place.frame), before.state

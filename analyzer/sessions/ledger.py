@@ -36,6 +36,7 @@ UNLOCKERS_KEPT = 1024  # owners per file whose last UNLOCKs are known; Linux mak
 PENDING_KEPT = 1024  # UNLOCKs per file that may still be answered; one more, and the oldest never was
 UNLOCKS_KEPT = 32  # per owner and file: enough to order a late grant behind its own UNLOCK
 DENIALS_KEPT = 64
+STATES_KEPT = 64  # of one client that are told apart
 WAITS_KEPT = 64  # per client, before those ended long ago are dropped
 WAIT_REMEMBERED = window(
     "late-callback", 120, "a GRANTED for a wait that ended so long ago at most is late, not unsolicited"
@@ -56,6 +57,7 @@ class Ledger:
         self.locks: list[Lock] = []
         self.grants = 0  # numbers of locks given out
         self.pairs: set[tuple[int, int]] = set()  # clients and servers of all of them
+        self.states: dict[int, list[tuple[int, int, int]]] = {}  # time, frame, NSM state, by client
         self.waits: list[Wait] = []
         self.offers: list[Offer] = []
         self.overlaps: Kept[Overlap] = Kept()
@@ -64,6 +66,7 @@ class Ledger:
         self.waits_of: dict[int, list[Wait]] = {}  # by client: open and lately ended
         self.asked_of: dict[int, deque[Operation]] = {}  # blocking requests by client, the newest
         self.on_wait: Callable[[Wait], None] = _nothing  # told of every new wait
+        self.on_grant: Callable[[Lock], None] = _nothing  # ... and of every grant by the first answer
 
     # -- keys ---------------------------------------------------------------------------------
 
@@ -229,6 +232,8 @@ class Ledger:
         if how != "duplicate":
             lock.believed = lock.believed or place  # a reclaim goes on with what was believed
         self.place(lock, order, place, believes=how != "duplicate")
+        if how == "reply" and not operation.reclaim:
+            self.on_grant(lock)
 
     def _reclaimed(self, operation: Operation, file: File, owner: Owner) -> Lock | None:
         """A reclaim of what the client believed in goes on with the same lock."""
@@ -262,7 +267,15 @@ class Ledger:
         )
         self.locks.append(lock)
         self.pairs.add((owner.client, file.server))
+        if operation.state and not operation.reclaim:
+            self._stated(owner.client, operation)
         return lock
+
+    def _stated(self, client: int, operation: Operation) -> None:
+        """A client named its NSM state: is it another one?"""
+        known = self.states.setdefault(client, [])
+        if len(known) < STATES_KEPT and (not known or known[-1][2] != operation.state):
+            known.append((operation.call.time, operation.call.frame, operation.state))
 
     def place(self, lock: Lock, order: int, place: Place, believes: bool) -> None:
         """Enter a grant into S and, where the client knows of it, into C."""
@@ -531,5 +544,5 @@ class Ledger:
         self.unlocks.append(operation)
 
 
-def _nothing(wait: Wait) -> None:
+def _nothing(what: object) -> None:
     """Nobody listens."""

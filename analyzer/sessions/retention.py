@@ -156,7 +156,8 @@ class Retention:
                 del s.nlm_versions[key]
         for copies in s.pace.copies.values():
             copies.operations[:] = _since(copies.operations, limit)
-        self.dropped += _bound(s.pace.copies, MOST_NAMED)
+        tables: tuple[dict[Any, Any], ...] = (s.pace.copies, s.ledger.states, s.rebirths.latest)
+        self.dropped += sum(_bound(table, MOST_NAMED) for table in tables)
 
     def _names(self, s: Sessions) -> None:
         """Names of hosts: those that were named first go first."""

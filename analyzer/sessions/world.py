@@ -12,7 +12,6 @@ Never: reads bytes; knows how records were made.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -56,6 +55,7 @@ from analyzer.sessions.model import End, Lock, Place
 from analyzer.sessions.mounts import Mounts
 from analyzer.sessions.operations import Answer, Operation, Operations
 from analyzer.sessions.pace import Meter, Pace
+from analyzer.sessions.rebirths import Rebirths
 from analyzer.sessions.reboots import Grace, Notice, Reboots
 from analyzer.sessions.servers import Servers
 from analyzer.sessions.shares import Shares
@@ -78,6 +78,8 @@ class Sessions:
         self.mounts = Mounts(self.handles, self.settings)
         self.ledger = Ledger(self.handles, self.servers, self.settings)
         self.callbacks = Callbacks(self.ledger)
+        self.rebirths = Rebirths(self.mounts, self.settings)
+        self.ledger.on_grant = self.rebirths.granted
         self.shares = Shares()
         self.intrusions = Intrusions(self.ledger, self.settings)
         self.fates = Fates(self.ledger)
@@ -93,7 +95,6 @@ class Sessions:
         self.start = 0
         self.end = 0
         self.last_frame = 0
-        self.worked_out: dict[str, Any] = {}  # what rules made of all this, until there is more
         self.slow: Kept[tuple[Operation, Answer]] = Kept()
         self.asynchronous: Kept[Operation] = Kept()
         self.oversized: Kept[tuple[Operation, Answer]] = Kept()
@@ -104,7 +105,6 @@ class Sessions:
 
     def feed(self, events: Iterable[Event], activity: Activity) -> None:
         """Take in a block."""
-        self.worked_out.clear()
         used = 0
         for event in events:
             kind = type(event)
@@ -349,14 +349,13 @@ class Sessions:
 
     def finish(self) -> None:
         """End of the capture."""
-        self.worked_out.clear()
         self.ledger.finish(Place(self.last_frame, self.end))
 
     def evicted(self) -> int:
         """What was forgotten to stay within limits, in all builders."""
         meters = (value for value in vars(self.pace).values() if isinstance(value, Meter))
         builders = (
-            *(self, self.ledger, self.mounts, self.operations, self.reboots, self.connections),
+            *(self, self.ledger, self.mounts, self.operations, self.reboots, self.rebirths, self.connections),
             *meters,
         )
         lists = (value for builder in builders for value in vars(builder).values() if isinstance(value, Kept))
