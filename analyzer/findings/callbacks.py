@@ -30,39 +30,19 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
+from analyzer.findings.uncalled import attempts, silence_after
 from analyzer.parameters import threshold, window
-from analyzer.protocols.nlm import NLM
-from analyzer.sessions.connections import Connection
-from analyzer.sessions.model import End, Free, Offer, Place, Wait
+from analyzer.sessions.model import End, Offer, Place, Wait
 from analyzer.sessions.operations import Operation
-from analyzer.sessions.reboots import Lookup
 from analyzer.sessions.world import Sessions
 from analyzer.tables import UDP
 
 ANSWER_WINDOW = window("callback-answer", 10, "lockd's RPC timeout: a Linux server tries again after it")
-CALLBACK_WINDOW = window(
-    "callback-after-release",
-    10,
-    "from the release of the last conflicting lock to the callback: lookup, connection, a retry",
-)
-BEFORE_RELEASE = window("callback-before-release", 1, "a callback may stand before the UNLOCK it follows")
-STILL_WAITING = window("still-waiting", 35, "one poll period of a Linux waiter (30 s) and some")
-AFTER_WAIT = window("callback-after-wait", 60, "a server goes on trying after the waiter has gone")
 CONNECT_TIME = window("callback-connect", 3, "two SYN retries")
 START_GATE = window(
     "capture-start-gate", 35, "a waiter older than the capture shows itself by its poll (30 s)"
 )
 POLLS = threshold("polled-waits", 3, "waits", "one or two waits ended by a poll may be coincidence")
-NFS_PORT = 2049
-
-
-def attempts(s: Sessions, wait: Wait, since: int) -> tuple[list[Lookup], list[Connection]]:
-    """What the server did to reach a waiter: port look-ups and connections."""
-    until = (wait.ended.time if wait.ended else s.end) + s.settings[AFTER_WAIT]
-    server, client = wait.file.server, wait.client
-    lookups = s.reboots.lookups_between(server, client, NLM, since, until)
-    connections = [c for c in s.connections.attempts(server, client, since, until) if c.port != NFS_PORT]
-    return lookups, connections
 
 
 class Wall(NamedTuple):
@@ -234,51 +214,24 @@ def grant_callback_missing(s: Sessions) -> Iterator[Case]:
     """
     called = {o.operation.requester for o in s.ledger.offers if o.verdict == "match"}
     for wait in s.ledger.waits:
-        for free in wait.frees:
-            since = free.place.time - s.settings[BEFORE_RELEASE]
-            lookups, connections = attempts(s, wait, since)
-            late = [o for o in wait.offers if o.operation.call.time >= since]
-            shown = _missed(s, free)
-            if late or lookups or connections or free.by is None or shown is None:
-                continue
-            yield Case(
-                f"{file_name(s, wait.file)} came free in frame {free.place.frame} while "
-                f"{s.hosts.address(wait.client)} waited for it, and the server did not even try to call "
-                f"back; "
-                f"{shown[0]}",
-                [
-                    *wait.request.frames,
-                    *free.by.frames,
-                    free.end.frame,
-                    *(free.tested.frames if free.tested else ()),
-                ],
-                free.place,
-                free.end,
-                confidence=shown[1],
-                demote=0 if s.whole(wait.request.call.flow, wait.since.time, s.end) else 1,
-                subject=wait,
-                one=None if wait.file.server in called else wait.file.server,
-                **of_wait(s, wait),
-            )
-            break
-
-
-def _missed(s: Sessions, free: Free) -> tuple[str, Confidence] | None:
-    """Whether a stretch without a callback was long enough, and what shows that one was due."""
-    stretch = free.end.time - free.place.time
-    if stretch < s.settings[CALLBACK_WINDOW]:
-        return None
-    if free.how == "poll":
-        return f"it got it by its own poll {seconds(stretch)} later", PROBABLE
-    if free.how == "open" and stretch >= s.settings[STILL_WAITING]:
-        return f"it still waits {seconds(stretch)} later, when the capture ends", PROBABLE
-    if free.how in ("cancel", "unlock"):
-        return f"it gave up {seconds(stretch)} later", POSSIBLE
-    if free.how == "taken":
-        return f"another client was given it {seconds(stretch)} later", POSSIBLE
-    if free.how == "open" and free.tested is not None:
-        return f"another client's TEST (frame {free.tested.call.frame}) found it free", POSSIBLE
-    return None
+        silence = silence_after(s, wait) if wait.frees else None
+        if silence is None:
+            continue
+        free = silence.free
+        yield Case(
+            f"{file_name(s, wait.file)} came free in frame {free.place.frame} while "
+            f"{s.hosts.address(wait.client)} waited for it, and the server did not even try to call back; "
+            f"{silence.shown}",
+            [*wait.request.frames, *silence.frames],
+            free.place,
+            free.end,
+            confidence=silence.confidence,
+            demote=0 if s.whole(wait.request.call.flow, wait.since.time, s.end) else 1,
+            cause=wait.cancelled,
+            subject=wait,
+            one=None if wait.file.server in called else wait.file.server,
+            **of_wait(s, wait),
+        )
 
 
 @rule("grant-delivered-by-poll", MEDIUM)

@@ -34,6 +34,7 @@ from analyzer.findings import (
     unmount_books,
     visibility,
 )
+from analyzer.findings.guessed import GUESS
 from analyzer.findings.rule import INFO, POSSIBLE, Case, Confidence, Finding, Rule, Severity
 from analyzer.sessions.world import Sessions
 
@@ -118,6 +119,7 @@ def _finding(s: Sessions, rule: Rule, cases: Group) -> Finding | None:
     fh = s.handles.text(lead.file.fh) if lead.file is not None else None
     identity = f"{server}|{client}|{peer}|{fh}|{lead.path}|{lead.export}|{frames[0] if frames else 0}"
     message = lead.message if len(graded) == 1 else f"{lead.message} ({len(graded)} times)"
+    message += f"; {GUESS}" if lead.guessed else ""
     return Finding(
         id=f"{rule.code}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}",
         code=rule.code,
@@ -143,7 +145,7 @@ def _finding(s: Sessions, rule: Rule, cases: Group) -> Finding | None:
 
 def _grade(rule: Rule, case: Case) -> list[tuple[Confidence, Severity]]:
     """Confidence and severity of a case; nothing where it falls below possible."""
-    confidence = case.confidence - case.demote
+    confidence = case.confidence - case.demote - case.guessed
     severity = rule.severity if case.severity is None else case.severity
     if case.cut_short:
         confidence = min(confidence, POSSIBLE)

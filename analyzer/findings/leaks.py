@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analyzer.findings.guessed import standing_is_guessed
 from analyzer.findings.overlaps import is_double_grant, restart_between, two_owners
 from analyzer.findings.rule import (
     CRITICAL,
@@ -150,6 +151,7 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
             confidence=DEFINITE if refused else PROBABLE,
             demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
             cut_short=watched < s.settings[UMNT_WINDOW] and not lost and not refused,
+            guessed=standing_is_guessed(lock),
             cause=pending,
             subject=lock,
             **of_lock(s, lock),
@@ -218,6 +220,7 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
             Place(s.last_frame, s.end),
             confidence=PROBABLE if sure else POSSIBLE,
             severity=HIGH if sure or silent >= s.settings[SILENCE] else MEDIUM,
+            guessed=standing_is_guessed(lock),
             subject=lock,
             **of_lock(s, lock),
         )

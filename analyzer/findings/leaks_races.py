@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analyzer.findings.guessed import owners_are_guessed, standing_is_guessed
 from analyzer.findings.refusals import Refusal, Refusals, because_of, frames
 from analyzer.findings.rule import (
     DEFINITE,
@@ -98,6 +99,7 @@ def _survivor(s: Sessions, lock: Lock, refused: list[Refusal], how: str) -> Case
         lock.granted,
         Place(answer.frame, answer.time),
         demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
+        guessed=standing_is_guessed(lock),
         subject=lock,
         **of_lock(s, lock),
     )
@@ -312,6 +314,7 @@ def _missed(s: Sessions, lock: Lock, unlock: Operation, refused: list[Refusal]) 
         [*lock.frames, *unlock.frames, *frames(refused)],
         Place(gave.frame, gave.time),
         Place(refused[-1][1].frame, refused[-1][1].time),
+        guessed=owners_are_guessed(lock.request, unlock),
         subject=lock,
         **of_lock(s, lock),
     )

@@ -11,6 +11,7 @@ Never: is a rule itself.
 
 from __future__ import annotations
 
+from analyzer.findings.guessed import owners_are_guessed
 from analyzer.findings.rule import CRITICAL, DEFINITE, MEDIUM, PROBABLE, Case, file_name, of_lock
 from analyzer.sessions.model import Overlap
 from analyzer.sessions.reboots import Grace, Notice
@@ -66,6 +67,7 @@ def two_owners(s: Sessions, overlap: Overlap) -> Case:
         confidence=DEFINITE if sure else PROBABLE,
         severity=CRITICAL if alive and (proof is not None or (whole and again is None)) else MEDIUM,
         demote=(not whole) + (not alive) + (again is not None),
+        guessed=owners_are_guessed(loser.request, winner.request),
         subject=overlap,
         cause=s.notice_that_freed(loser) or overlap,
         **about,

@@ -6,9 +6,10 @@ and the `Finding`s made of them.
 Theory. One rule is one object. Its docstring is its page: the first line says what the capture shows, then
 sections with fixed titles. The text, `explain`, the tables and the reports derive from it. A rule yields a
 `Case` for every occurrence; cases of one code about one server, client and file (or export) are one finding
-with a count. Confidence follows three laws: an absence is never definite; loss on the flows concerned, or a
-session older than the capture, demotes by one; a waiting window that the capture's end cut short caps at
-`possible` and lowers the severity by one step, unless there is positive evidence.
+with a count. Confidence follows three laws: an absence is never definite; loss on the flows concerned, a
+session older than the capture, or a guess about the kind of server (`guessed`) demotes by one; a waiting
+window that the capture's end cut short caps at `possible` and lowers the severity by one step, unless there
+is positive evidence.
 
 Never: reads the wire.
 """
@@ -73,6 +74,7 @@ class Case:
     range: tuple[int, int] | None = None
     demote: int = 0
     cut_short: bool = False  # the capture ended before the waiting window did
+    guessed: bool = False  # it depends on how the server tells owners apart, and nothing shows that
     group: object = None  # what besides server, client, file and export tells findings apart
     one: object = None  # where set: all cases with this are one finding, whatever they are about
     remedy: str | None = None

@@ -17,6 +17,7 @@ from analyzer.findings.rule import (
     CRITICAL,
     DEFINITE,
     HIGH,
+    INFO,
     LOW,
     MEDIUM,
     POSSIBLE,
@@ -33,7 +34,7 @@ from analyzer.protocols.rpc import AUTH_ERROR, AUTH_FLAVORS, RPC_STATUS
 from analyzer.records.events import Call, Reply
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place
-from analyzer.sessions.operations import Answer
+from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.world import Sessions
 
 PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS = 1, 2, 3, 4
@@ -67,18 +68,23 @@ def nlm_auth_anomaly(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     NLM calls answered with AUTH_ERROR. Lock requests with other credentials than AUTH_SYS that were taken.
+    Lock requests whose `caller_name` is another name than the machine name of their credentials: low where
+    another host is known by that name, else a fact.
 
     ## Why it matters
-    The caller cannot lock, or somebody tries what gets through.
+    The caller cannot lock, or somebody tries what gets through. Servers that go by names take a lock in a
+    foreign name for that host's: its reboot frees the lock, and its UNLOCK does.
 
     ## What to do
-    Compare with the export list (`exportfs -v`); lockd takes AUTH_NONE and AUTH_SYS only.
+    Compare with the export list (`exportfs -v`); lockd takes AUTH_NONE and AUTH_SYS only. Let a host have one
+    name, and do not change that while it has mounts.
 
     ## Evidence
-    Each call with its flavor, and the refusal.
+    Each call with its flavor, and the refusal; the first and the last request in another name.
 
     ## When it is a false alarm
-    A scanner.
+    A scanner. A host that was renamed while it had mounts, or a container with a name of its own, whose
+    credentials still carry the old name. Short and qualified forms, and names cut off, are one name.
     """
     for reply in s.conduct.refused:
         call = reply.call
@@ -101,6 +107,34 @@ def nlm_auth_anomaly(s: Sessions) -> Iterator[Case]:
                 group="flavor",
                 **_exchange(call, answer),
             )
+    yield from _misnamed(s)
+
+
+def _misnamed(s: Sessions) -> Iterator[Case]:
+    """Lock requests in another name than that of their credentials."""
+    groups: dict[tuple[int, int, bytes, bytes], list[Operation]] = {}
+    for operation in s.misnamed:
+        call = operation.call
+        if call.machine is not None and not s.hosts.spells(call.src, operation.caller):
+            key = (call.src, call.dst, call.machine, operation.caller)
+            groups.setdefault(key, []).append(operation)
+    for (client, server, machine, caller), requests in groups.items():
+        others = [host for host in s.hosts.named(caller) if host != client and s.hosts.is_first(host, caller)]
+        whose = f", by which {s.hosts.address(others[0])} is known" if others else ""
+        first, last = requests[0].call, requests[-1].call
+        yield Case(
+            f"{s.hosts.address(client)} asked {s.hosts.address(server)} for locks in the name of "
+            f"{printable(caller)}{whose}, with credentials of {printable(machine)} ({len(requests)} of its "
+            f"requests)",
+            [first.frame, last.frame],
+            Place(first.frame, first.time),
+            Place(last.frame, last.time),
+            severity=LOW if others else INFO,
+            server=server,
+            client=client,
+            peer=others[0] if others else -1,
+            group=(machine, caller),
+        )
 
 
 @rule("malformed-xdr", LOW)

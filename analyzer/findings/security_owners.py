@@ -12,18 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analyzer.findings.guessed import owners_are_guessed
 from analyzer.findings.rule import (
     CRITICAL,
+    DEFINITE,
     HIGH,
     LOW,
     MEDIUM,
+    POSSIBLE,
     PROBABLE,
     Case,
     file_name,
     of_lock,
     of_operation,
+    of_wait,
     rule,
 )
+from analyzer.findings.uncalled import silence_after
 from analyzer.parameters import window
 from analyzer.protocols import procedure_label, program_label
 from analyzer.protocols.mount import MOUNT
@@ -32,7 +37,7 @@ from analyzer.protocols.nsm import NSM
 from analyzer.sessions import operations as op
 from analyzer.sessions.handles import printable
 from analyzer.sessions.hosts import fold
-from analyzer.sessions.model import Lock, Overlap, Place
+from analyzer.sessions.model import Lock, Overlap, Place, Wait
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.servers import LINUX
 from analyzer.sessions.world import Sessions
@@ -98,7 +103,7 @@ def _namesakes(s: Sessions) -> Iterator[Case]:
     """Hosts of one name that both believe in a lock, at a server that goes by names."""
     for overlap in s.ledger.overlaps:
         loser, winner = overlap.loser, overlap.winner
-        same = _identity(loser.request) == _identity(winner.request) and loser.client != winner.client
+        same = loser.request.identity == winner.request.identity and loser.client != winner.client
         if same and loser.file.model is not LINUX and loser.exclusive and winner.exclusive:
             about = of_lock(s, loser)
             about["peer"] = winner.client
@@ -109,44 +114,45 @@ def _namesakes(s: Sessions) -> Iterator[Case]:
                 [*loser.frames, *winner.frames],
                 overlap.place,
                 confidence=PROBABLE,
+                guessed=owners_are_guessed(loser.request, winner.request),
                 subject=overlap,
                 **about,
             )
 
 
-def _identity(operation: Operation) -> tuple[bytes, int, bytes]:
-    """What an owner says of itself."""
-    return operation.caller, operation.svid, operation.oh
-
-
 @rule("foreign-unlock", CRITICAL)
 def foreign_unlock(s: Sessions) -> Iterator[Case]:
-    """A host released the lock of another host.
+    """A host released the lock of another host, or gave up its wait.
 
     ## What it is
     An UNLOCK with the name and owner of a lock that another address had taken; afterwards the server gave
-    the lock to somebody else, while its holder had not released it.
+    the lock to somebody else, while its holder had not released it. Or a CANCEL with the name and owner of
+    another address's waiting request, which was granted; afterwards the lock came free and nobody called that
+    waiter. Where an UNLOCK was granted and nothing more was seen, it is possible.
 
     ## Why it matters
-    Whoever reaches the lock service can take locks away from others.
+    Whoever reaches the lock service can take locks away from others, and let them wait in vain.
 
     ## What to do
     Find out who sent it. Restrict the exports by address and update the server: it should compare
     addresses.
 
     ## Evidence
-    The lock, the UNLOCK, the grant that shows that it worked.
+    The lock, the UNLOCK, the grant that shows that it worked; the waiting LOCK, the CANCEL, the release after
+    which no callback came.
 
     ## When it is a false alarm
-    A host that moved to another address.
+    A host that moved to another address. Two addresses whose credentials carry one machine name are taken for
+    one host. A Linux server compares addresses: what follows there has another reason, so the effect makes it
+    possible only, and a CANCEL is not looked at. A waiter that asked again after the CANCEL is in line again.
     """
+    released: set[int] = set()
     for overlap in s.ledger.overlaps:
         found = _released_by(overlap)
         if found is None:
             continue
         lock = overlap.loser
-        about = of_lock(s, lock)
-        about["peer"] = found.requester
+        released.add(lock.number)
         yield Case(
             f"{s.hosts.address(found.requester)} released (frame {found.call.frame}) the lock of "
             f"{s.hosts.address(lock.client)} on {file_name(s, lock.file)} as {printable(found.caller)}; it "
@@ -154,25 +160,94 @@ def foreign_unlock(s: Sessions) -> Iterator[Case]:
             [*lock.frames, *found.frames, overlap.place.frame],
             Place(found.call.frame, found.call.time),
             overlap.place,
+            confidence=POSSIBLE if lock.file.model is LINUX else DEFINITE,
+            guessed=owners_are_guessed(lock.request, found),
             subject=overlap,
-            **about,
+            **of_lock(s, lock) | {"peer": found.requester},
         )
+    yield from _tried(s, released)
+    yield from _cancelled(s)
 
 
 def _released_by(overlap: Overlap) -> Operation | None:
     """The UNLOCK of another host that took a lock away."""
     lock = overlap.loser
-    mine = lock.request
-    for owner, unlocks in lock.file.unlocks.items():
-        if owner.client == lock.client:
-            continue
+    for unlocks in lock.file.unlocks.values():
         for _, start, end, unlock in unlocks:
-            same = _identity(unlock) == _identity(mine)
             in_time = lock.granted.time < unlock.call.time < overlap.place.time
-            if same and in_time and start <= lock.start and end >= lock.end and unlock.status == op.GRANTED:
-                if unlock.call.machine != mine.call.machine:
-                    return unlock
+            if in_time and start <= lock.start and end >= lock.end and _is_forged(unlock, lock.request):
+                return unlock
     return None
+
+
+def _is_forged(operation: Operation, request: Operation) -> bool:
+    """Whether another host asked in the name of a request's owner, and was told that it is done."""
+    return (
+        operation.requester != request.requester
+        and operation.identity == request.identity
+        and operation.call.machine != request.call.machine
+        and operation.status == op.GRANTED
+    )
+
+
+def _tried(s: Sessions, released: set[int]) -> Iterator[Case]:
+    """UNLOCKs in the name of a holder that were granted, by servers that go by names; no effect was seen."""
+    forged = [one for one in s.misnamed if one.kind == "UNLOCK" and one.status == op.GRANTED]
+    by_name: dict[object, list[Operation]] = {}
+    for unlock in forged:
+        if unlock.file is not None and unlock.file.model is not LINUX:
+            by_name.setdefault((id(unlock.file), unlock.identity), []).append(unlock)
+    for lock in s.ledger.locks if by_name else ():
+        for unlock in by_name.get((id(lock.file), lock.request.identity), ()):
+            time = unlock.call.time
+            stood = lock.granted.time < time and (lock.client_end is None or lock.client_end.time > time)
+            still = any(answer.time > time for _, answer in lock.denials)
+            within = unlock.start <= lock.start and unlock.end >= lock.end
+            if lock.number in released or not stood or still or not within:
+                continue
+            if _is_forged(unlock, lock.request):
+                yield Case(
+                    f"{s.hosts.address(unlock.requester)} sent an UNLOCK (frame {unlock.call.frame}) of the "
+                    f"lock of {s.hosts.address(lock.client)} on {file_name(s, lock.file)} as "
+                    f"{printable(unlock.caller)}, and the server granted it",
+                    [*lock.frames, *unlock.frames],
+                    Place(unlock.call.frame, time),
+                    confidence=POSSIBLE,
+                    guessed=owners_are_guessed(lock.request, unlock),
+                    subject=unlock,
+                    **of_lock(s, lock) | {"peer": unlock.requester},
+                )
+
+
+def _cancelled(s: Sessions) -> Iterator[Case]:
+    """CANCELs in the name of a waiter, after which its server forgot to call it."""
+    called = {o.operation.requester for o in s.ledger.offers if o.verdict == "match"}
+    for wait in s.ledger.waits:
+        cancel = wait.cancelled
+        if cancel is None or wait.file.model is LINUX or not _is_forged(cancel, wait.request):
+            continue
+        silence = silence_after(s, wait, cancel.call.time)
+        if silence is None or _polled_between(wait, cancel.call.time, silence.free.place.time):
+            continue
+        yield Case(
+            f"{s.hosts.address(cancel.requester)} cancelled (frame {cancel.call.frame}) the request of "
+            f"{s.hosts.address(wait.client)} that waits for {file_name(s, wait.file)}, as "
+            f"{printable(cancel.caller)}; it came free in frame {silence.free.place.frame} and the server "
+            f"did not even try to call back; {silence.shown}",
+            [*wait.request.frames, *cancel.frames, *silence.frames],
+            Place(cancel.call.frame, cancel.call.time),
+            silence.free.end,
+            confidence=silence.confidence if wait.file.server in called else POSSIBLE,
+            demote=0 if s.whole(wait.request.call.flow, wait.since.time, s.end) else 1,
+            guessed=owners_are_guessed(wait.request, cancel),
+            subject=cancel,
+            **of_wait(s, wait) | {"peer": cancel.requester},
+        )
+
+
+def _polled_between(wait: Wait, since: int, until: int) -> bool:
+    """Whether a waiter asked again, and so stood in line again whatever had been cancelled."""
+    return any(since < poll.call.time < until for poll in wait.polls)
 
 
 @rule("unmonitored-lock", LOW, family="leaks")

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from analyzer.tables import Hosts as HostTable
 
+SHORTEST_CUT = 31  # systems cut long names off somewhere, none before this
 NAMES_PER_HOST = 16  # a host that uses more names than this is a NAT; the first ones tell
 
 
@@ -43,6 +44,11 @@ def is_odd_name(name: bytes) -> bool:
     address, _, scope = name.partition(b"%")
     scoped = b":" in address and scope.isalnum()
     return b"/" in name or b"\0" in name or name[:1] == b"." or (b"%" in name and not scoped)
+
+
+def is_other_name(name: bytes | None, other: bytes) -> bool:
+    """Whether no host can have both names: neither is longer than the other, nor cut off."""
+    return name is None or fold(name)[:SHORTEST_CUT] != fold(other)[:SHORTEST_CUT]
 
 
 class Hosts:
@@ -101,7 +107,15 @@ class Hosts:
 
     def is_named(self, host: int, name: bytes) -> bool:
         """Whether `host` is known by `name`."""
-        return host in self._by_name.get(fold(name), ()) or self.address(host).encode() == fold(name)
+        return host in self._by_name.get(fold(name), ()) or self.spells(host, name)
+
+    def spells(self, host: int, name: bytes) -> bool:
+        """Whether a name is the address of `host` as text."""
+        return self.address(host).encode() == fold(name)
+
+    def is_first(self, host: int, name: bytes) -> bool:
+        """Whether `name` is what `host` called itself first."""
+        return fold(name) == fold(self.names.get(host, [b""])[0])
 
     def are_one(self, host: int, other: int) -> bool:
         """Whether a host talks to itself."""

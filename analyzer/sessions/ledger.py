@@ -109,11 +109,7 @@ class Ledger:
         elif kind == "UNLOCK":
             self._release(operation)
         elif kind == "CANCEL":
-            wait = self._open_wait(operation)
-            if wait is not None:
-                wait.cancel = operation
-                operation.wait = wait
-                self.end_wait(wait, End("cancel", operation.call.frame, operation.call.time))
+            self._cancel(operation)
 
     def _asked_again(self, operation: Operation) -> None:
         """Whoever asks for a lock that it lost had released it: the UNLOCK was not captured."""
@@ -124,6 +120,20 @@ class Ledger:
             if overlap is not None and covered and lock.exclusive == operation.exclusive:
                 overlap.asked_again = overlap.asked_again or Place(operation.call.frame, operation.call.time)
 
+    def _cancel(self, operation: Operation) -> None:
+        """Its own wait is over; one of which it only has the name goes on for the host that waits."""
+        wait = self._open_wait(operation)
+        if wait is not None and _of_one_host(operation, wait.request):
+            wait.cancel = operation
+            operation.wait = wait
+            self.end_wait(wait, End("cancel", operation.call.frame, operation.call.time))
+            return
+        assert operation.file is not None
+        for wait in operation.file.waits:
+            same = operation.identity == wait.request.identity and operation.start == wait.start
+            if same and operation.end == wait.end and not _of_one_host(operation, wait.request):
+                wait.cancelled = operation
+
     def _release(self, operation: Operation) -> None:
         file, owner, call = operation.file, operation.owner, operation.call
         assert file is not None and owner is not None
@@ -133,7 +143,8 @@ class Ledger:
             lock.unlock = operation
             if lock not in file.held:
                 lock.server_end = end
-        for _, _, lock in file.believed.remove(owner, operation.start, operation.end):
+        theirs = operation.requester == owner.client or self._is_of_holder(operation, file, owner)
+        for _, _, lock in file.believed.remove(owner, operation.start, operation.end) if theirs else ():
             if lock.lost is not None:
                 self._proof(lock, "UNLOCK", call.frame, call.time)
             if lock not in file.believed:
@@ -155,6 +166,11 @@ class Ledger:
             if wait.owner is owner and wait.start >= operation.start and wait.end <= operation.end:
                 self.end_wait(wait, end)
         self._freed(file, operation, Place(call.frame, call.time))
+
+    @staticmethod
+    def _is_of_holder(operation: Operation, file: File, owner: Owner) -> bool:
+        """Whether it comes from the host that holds, where servers take names of two hosts for one owner."""
+        return all(_of_one_host(operation, lock.request) for _, _, lock in file.believed.of(owner))
 
     def _proof(self, lock: Lock, kind: str, frame: int, time: int) -> None:
         overlap = lock.lost
@@ -542,6 +558,11 @@ class Ledger:
         """Nobody says that an UNLOCK was executed."""
         self._restore(operation)
         self.unlocks.append(operation)
+
+
+def _of_one_host(one: Operation, other: Operation) -> bool:
+    """Whether two requests came from one address, or from two of a host that signs both with its name."""
+    return one.requester == other.requester or (one.call.machine or b"") == other.call.machine
 
 
 def _nothing(what: object) -> None:

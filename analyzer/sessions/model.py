@@ -112,6 +112,7 @@ class Wait:
     ended: End | None = None  # callback, poll, cancel, unlock, denied, server-restart, reboot
     lock: Lock | None = None
     cancel: Operation | None = None
+    cancelled: Operation | None = None  # a CANCEL in its name that another host sent
     free_since: Place | None = None  # last conflicting lock released, nobody granted since
     freed_by: Operation | None = None
     tested: Operation | None = None

@@ -96,6 +96,11 @@ class Operation:
         return self.answers[0].status if self.answers else None
 
     @property
+    def identity(self) -> tuple[bytes, int, bytes]:
+        """What it says of its owner."""
+        return self.caller, self.svid, self.oh
+
+    @property
     def frames(self) -> list[int]:
         """Frames of all copies and answers."""
         seen = [call.frame for call in self.calls] + [answer.frame for answer in self.answers]

@@ -231,7 +231,7 @@ def _cut_lock(lock: Lock) -> None:
 
 def _cut_wait(wait: Wait) -> None:
     _cut_operation(wait.request)
-    wait.lock = wait.freed_by = wait.tested = None
+    wait.lock = wait.freed_by = wait.tested = wait.cancelled = None
     wait.blockers = []
     wait.polls.clear()
     wait.offers.clear()

@@ -47,7 +47,7 @@ from analyzer.sessions.conduct import Conduct
 from analyzer.sessions.connections import Connections
 from analyzer.sessions.fates import Fates
 from analyzer.sessions.handles import Handles
-from analyzer.sessions.hosts import Hosts, is_odd_name
+from analyzer.sessions.hosts import Hosts, is_odd_name, is_other_name
 from analyzer.sessions.intrusions import Intrusions
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.ledger import Ledger
@@ -97,6 +97,7 @@ class Sessions:
         self.last_frame = 0
         self.slow: Kept[tuple[Operation, Answer]] = Kept()
         self.asynchronous: Kept[Operation] = Kept()
+        self.misnamed: Kept[Operation] = Kept()  # whose caller_name is not what its credentials say
         self.oversized: Kept[tuple[Operation, Answer]] = Kept()
         self.nlm_flows: dict[int, list[Call]] = {}  # first and last NLM call by connection
         self.nlm_versions: dict[tuple[int, int, int], Operation] = {}  # first, by client, server, version
@@ -214,6 +215,9 @@ class Sessions:
             return
         if operation.kind != "GRANTED":
             self.hosts.name(call.src, operation.caller)
+            caller = operation.caller
+            if caller != call.machine and caller and is_other_name(call.machine, caller):
+                self.misnamed.append(operation)
             self.nlm_versions.setdefault((call.src, call.dst, call.version), operation)
         if operation.is_async:
             self.asynchronous.append(operation)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, LOW, MEDIUM, POSSIBLE, PROBABLE
+from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
@@ -55,6 +55,37 @@ def test_nlm_auth_anomaly__silent_when_it_is_nfs_that_is_refused(lab: Lab) -> No
     lab.alice.nfs("GETATTR", db, None, error=AUTH_ERROR + 5)
     lab.later(1)
     lab.silent("nlm-auth-anomaly")
+
+
+def test_nlm_auth_anomaly__fires_low_when_it_locks_in_the_name_of_another_host(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.mallory.lock(db, 1, 0, 10, caller_name="bob.example.net")
+    lab.mallory.unlock(db, 1, 0, 10, caller_name="bob.example.net")
+    about: dict[str, Any] = {"client": lab.mallory, "peer": lab.bob, "server": lab.server}
+    found = lab.fires("nlm-auth-anomaly", lock.calls[0], severity=LOW, confidence=DEFINITE, **about)
+    assert "in the name of bob.example.net" in found.message
+    assert "of mallory (2 of its requests)" in found.message
+
+
+def test_nlm_auth_anomaly__fires_as_a_fact_when_nobody_else_has_the_name(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, caller_name="container-7")
+    lab.fires("nlm-auth-anomaly", client=lab.alice, peer=None, severity=INFO, confidence=DEFINITE)
+    lab.clean()
+
+
+@pytest.mark.parametrize("name", ["alice.example.net", "ALICE", "", "address"])
+def test_nlm_auth_anomaly__silent_about_forms_of_one_name(lab: Lab, name: str) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1, caller_name=lab.alice.address if name == "address" else name)
+    lab.clean("nlm-auth-anomaly")
+
+
+def test_nlm_auth_anomaly__silent_about_a_name_that_was_cut_off(lab: Lab) -> None:
+    lab.alice.name = "a-name-of-more-than-thirty-one-letters"
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, caller_name=lab.alice.name[:32])
+    lab.clean("nlm-auth-anomaly")
 
 
 # -- malformed-xdr --------------------------------------------------------------------------------

@@ -1,14 +1,25 @@
 """Identity: each rule fires on its fault and spares its innocent twin."""
 
+from typing import Any
+
 import pytest
 
-from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, LOW, MEDIUM
+from analyzer.findings.rule import (
+    CRITICAL,
+    DEFINITE,
+    HIGH,
+    LOW,
+    MEDIUM,
+    POSSIBLE,
+    PROBABLE,
+    Confidence,
+)
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.portmap import PORTMAP
 from tests.findings.lab import Lab
-from tests.world import RPCBIND
+from tests.world import RPCBIND, Request
 
 # -- owner-collision ------------------------------------------------------------------------------
 
@@ -51,8 +62,10 @@ def test_owner_collision__fires_when_two_addresses_share_a_name(terrain: str) ->
     lab.alice.name = lab.bob.name = "localhost"
     db = lab.mounted(lab.alice, lab.bob)
     first, second = lab.alice.lock(db, 5), lab.bob.lock(db, 5)
-    lab.later(1)
-    found = lab.fires("owner-collision", first, second, client=lab.alice, peer=lab.bob, severity=CRITICAL)
+    lab.alice.write(db)
+    sure = PROBABLE if terrain == "ganesha6" else POSSIBLE
+    about: dict[str, Any] = {"client": lab.alice, "peer": lab.bob, "severity": CRITICAL, "confidence": sure}
+    found = lab.fires("owner-collision", first, second, **about)
     assert found.id in lab.fires("lock-lost-silently").caused_by
 
 
@@ -67,14 +80,113 @@ def test_owner_collision__silent_when_addresses_tell_them_apart(linux: Lab) -> N
 # -- foreign-unlock -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("terrain", ["ganesha6", "opaque"])
-def test_foreign_unlock__fires_when_the_server_believed_it(terrain: str) -> None:
+FORGED: dict[str, Any] = {"caller_name": "alice", "oh": b"5@alice"}
+
+
+@pytest.mark.parametrize(
+    ("terrain", "sure"), [("linux", POSSIBLE), ("ganesha6", DEFINITE), ("opaque", PROBABLE)]
+)
+def test_foreign_unlock__fires_when_the_server_believed_it(terrain: str, sure: Confidence) -> None:
     lab = Lab(terrain)
     db = lab.mounted(lab.alice, lab.bob)
     lock = lab.alice.lock(db, 5)
-    unlock = lab.mallory.unlock(db, 5, caller_name="alice", oh=b"5@alice")
+    unlock = lab.mallory.unlock(db, 5, **FORGED)
     lab.bob.lock(db, 2)
-    lab.fires("foreign-unlock", lock, unlock, client=lab.alice, peer=lab.mallory, severity=CRITICAL)
+    about: dict[str, Any] = {"client": lab.alice, "peer": lab.mallory, "severity": CRITICAL}
+    found = lab.fires("foreign-unlock", lock, unlock, confidence=sure, **about)
+    assert ("nothing shows of which kind" in found.message) == (terrain == "opaque")
+
+
+def test_foreign_unlock__fires_at_a_server_that_is_said_to_go_by_names() -> None:
+    lab = Lab("opaque")
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5)
+    unlock = lab.mallory.unlock(db, 5, **FORGED)
+    lab.bob.lock(db, 2)
+    lab.analysis = lab.world.analyze(server_model="strict")
+    lab.fires("foreign-unlock", lock, unlock, client=lab.alice, peer=lab.mallory, confidence=DEFINITE)
+
+
+def test_foreign_unlock__fires_softly_when_nothing_more_was_seen() -> None:
+    lab = Lab("ganesha6")
+    db = lab.mounted(lab.alice)
+    lock = lab.alice.lock(db, 5)
+    unlock = lab.mallory.unlock(db, 5, **FORGED)
+    lab.fires("foreign-unlock", lock, unlock, client=lab.alice, peer=lab.mallory, confidence=POSSIBLE)
+
+
+@pytest.mark.parametrize("how", [{"reply": "DENIED"}, {"length": 10}, {"svid": 6}])
+def test_foreign_unlock__silent_about_an_unlock_that_missed(how: dict[str, Any]) -> None:
+    lab = Lab("ganesha6")
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 5)
+    lab.mallory.unlock(db, **{"svid": 5} | FORGED | how)
+    lab.silent("foreign-unlock")
+
+
+def forgotten(terrain: str, asked_again: bool = False, reply: str = "GRANTED") -> tuple[Lab, list[Request]]:
+    """Bob waits behind carol, mallory cancels that in his name, and nobody calls him when it is his turn."""
+    lab = Lab(terrain)
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    lab.carol.lock(db, 3)
+    lab.alice.wait_for(db, 4)
+    lab.carol.unlock(db, 3)
+    lab.server.granted(lab.alice, db, 4)  # this server does call back
+    waiting = lab.bob.wait_for(db, 2)
+    cancel = lab.mallory.cancel(db, 2, reply=reply, caller_name="bob", oh=b"2@bob")
+    lab.world.wait(5)
+    if asked_again:
+        lab.bob.wait_for(db, 2)
+    release = lab.alice.unlock(db, 4)
+    lab.world.wait(25)
+    lab.bob.wait_for(db, 2, reply="GRANTED")
+    return lab, [waiting, cancel, release]
+
+
+@pytest.mark.parametrize(("terrain", "sure"), [("ganesha6", PROBABLE), ("opaque", POSSIBLE)])
+def test_foreign_unlock__fires_when_a_wait_was_cancelled(terrain: str, sure: Confidence) -> None:
+    lab, proofs = forgotten(terrain)
+    about: dict[str, Any] = {"client": lab.bob, "peer": lab.mallory, "severity": CRITICAL}
+    found = lab.fires("foreign-unlock", *proofs, confidence=sure, **about)
+    assert found.id in lab.fires("grant-callback-missing").caused_by
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param({"terrain": "linux"}, id="to a server that goes by addresses"),
+        pytest.param({"terrain": "ganesha6", "asked_again": True}, id="of a waiter that asked again"),
+        pytest.param({"terrain": "ganesha6", "reply": "DENIED"}, id="that was refused"),
+    ],
+)
+def test_foreign_unlock__silent_about_a_cancel(how: dict[str, Any]) -> None:
+    lab, _ = forgotten(**how)
+    lab.fires("grant-callback-missing", client=lab.bob)
+    lab.silent("foreign-unlock")
+
+
+def test_foreign_unlock__silent_about_a_cancel_after_which_the_waiter_was_called() -> None:
+    lab = Lab("ganesha6")
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 2)
+    lab.mallory.cancel(db, 2, caller_name="bob", oh=b"2@bob")
+    lab.alice.unlock(db, 1)
+    lab.server.granted(lab.bob, db, 2)
+    lab.later(60)
+    lab.silent("foreign-unlock", "grant-callback-missing")
+
+
+def test_foreign_unlock__silent_about_the_own_cancel_from_another_address() -> None:
+    lab = Lab("ganesha6")
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 2)
+    second = lab.world.host("bob", lab.mallory.address, transport="udp")
+    second.cancel(db, 2)
+    lab.alice.unlock(db, 1)
+    lab.later(60)
+    lab.silent("foreign-unlock")
 
 
 def test_foreign_unlock__silent_when_nothing_came_of_it(lab: Lab) -> None:
