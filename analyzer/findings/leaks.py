@@ -30,8 +30,10 @@ from analyzer.findings.rule import (
     seconds,
 )
 from analyzer.findings.standing import (
+    KEEPALIVE,
     UMNT_WATCHED,
     UMNT_WINDOW,
+    farewell,
     goodbye_of,
     held_at_end,
     is_unacked,
@@ -43,12 +45,13 @@ from analyzer.parameters import window
 from analyzer.protocols.nlm import STATUS4
 from analyzer.sessions import operations as op
 from analyzer.sessions.model import Place
+from analyzer.sessions.mounts import Goodbye, Mount
 from analyzer.sessions.operations import Operation
+from analyzer.sessions.shares import Share
 from analyzer.sessions.world import Sessions
 
 SILENCE = window("vanished-silence", 300, "a Linux server forgets an idle client host after this long")
 BLOCKED_BEHIND = window("vanished-blocked", 30, "one poll period of a Linux waiter")
-KEEPALIVE = window("vanished-keepalive", 60, "a host that lives sends this often on an idle NFS connection")
 UNACKED = window("unlock-ack", 5, "several TCP retransmissions without an ACK")
 UNANSWERED = window("unlock-answer", 20, "two times the first RPC timeout of lockd")
 LOST_ANSWER = window("lost-answer", 5, "an answer lost from the capture shows when the next one comes")
@@ -97,7 +100,8 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     A granted lock on an export whose holder has sent UMNT, which was accepted, with no UNLOCK that was
-    executed and no NFS call of that client on the export afterwards.
+    executed and no NFS call of that client on the export afterwards. Or a share reservation (the open of a PC
+    client) on it that was not taken back by UNSHARE.
 
     ## Why it matters
     The server keeps the file open for the lock: its own umount of the file system is busy, and others wait
@@ -156,6 +160,35 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
             subject=lock,
             **of_lock(s, lock),
         )
+    for share in s.shares.standing.values():
+        found = farewell(s, share.client, share.file, share.granted.time)
+        if found is not None and share.freed is None:
+            yield from _share_after_umnt(s, share, *found)
+
+
+def _share_after_umnt(s: Sessions, share: Share, mount: Mount, goodbye: Goodbye) -> Iterator[Case]:
+    """A share reservation stands although its client said goodbye."""
+    request, watched = share.request, s.end - goodbye.reply.time
+    if watched < s.settings[UMNT_WATCHED]:
+        return
+    refused = [operation for operation, answer in share.denials if answer.time > goodbye.reply.time]
+    yield Case(
+        f"{s.hosts.address(share.client)} unmounted {mount.path} (UMNT in frame {goodbye.call.frame}), yet "
+        f"its share reservation of {file_name(s, share.file)} ({share.words}) stands on the server; watched "
+        f"for {seconds(watched)} after the UMNT",
+        [
+            *request.frames,
+            *(frame for umnt in mount.umnts for frame in (umnt.call.frame, umnt.frame)),
+            *(frame for operation in refused for frame in operation.frames),
+        ],
+        Place(goodbye.call.frame, goodbye.call.time),
+        Place(s.last_frame, s.end),
+        confidence=PROBABLE,  # another share, older than the capture, may have been in the way too
+        demote=0 if s.whole(request.call.flow, share.granted.time, s.end) else 1,
+        cut_short=watched < s.settings[UMNT_WINDOW] and not refused,
+        subject=share,
+        **of_operation(s, request) | {"range": None},
+    )
 
 
 @rule("lock-held-by-vanished-client", HIGH)

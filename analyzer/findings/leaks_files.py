@@ -29,7 +29,6 @@ from analyzer.findings.rule import (
 )
 from analyzer.findings.standing import farewell
 from analyzer.parameters import window
-from analyzer.protocols.nlm import SHARE_ACCESS, SHARE_MODE
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Operation
@@ -112,7 +111,7 @@ def share_reservation_leaked(s: Sessions) -> Iterator[Case]:
             how, frames, confidence = found
             yield Case(
                 f"{s.hosts.address(share.client)} opened {file_name(s, share.file)} "
-                f"({_words(share)}) and {how} without closing it; "
+                f"({share.words}) and {how} without closing it; "
                 f"{s.hosts.address(operation.requester)} was denied because of that in frame {answer.frame}",
                 [*request.frames, *frames, *operation.frames],
                 share.granted,
@@ -120,6 +119,7 @@ def share_reservation_leaked(s: Sessions) -> Iterator[Case]:
                 confidence=confidence,
                 demote=0 if s.whole(request.call.flow, share.granted.time, s.end) else 1,
                 subject=share,
+                cause=share,
                 **of_operation(s, request) | {"range": None},
             )
 
@@ -139,8 +139,3 @@ def _gone(s: Sessions, share: Share, denied: Operation) -> tuple[str, list[int],
         return "unmounted", [reply.call.frame, reply.frame], DEFINITE
     frame, time = s.hosts.last_seen(share.client)
     return ("fell silent", [frame], POSSIBLE) if asked - time > s.settings[SILENCE] else None
-
-
-def _words(share: Share) -> str:
-    """Access and mode as the standard names them."""
-    return f"access {SHARE_ACCESS.get(share.access)}, deny {SHARE_MODE.get(share.mode)}"

@@ -19,6 +19,7 @@ UMNT_WINDOW = window("unlock-after-umnt", 30, "an UNLOCK may trail its UMNT by o
 UMNT_WATCHED = window(
     "umnt-watched", 1, "where less was seen after a UMNT, an open lock is all there is to say"
 )
+KEEPALIVE = window("vanished-keepalive", 60, "a host that lives sends this often on an idle NFS connection")
 RESTART_MARGIN = window("restart-margin", 60, "what goes wrong this close to a restart is part of it")
 
 
@@ -40,14 +41,22 @@ def farewell(s: Sessions, client: int, file: File, since: int) -> tuple[Mount, G
     if export is None:
         return None
     mount = s.mounts.sessions.get((client, file.server, export.index))
-    if mount is None or not mount.goodbyes or mount.count > 0:
+    last = said_goodbye(s, mount) if mount is not None else None
+    if mount is None or last is None or since > last.call.time:
+        return None
+    return mount, last
+
+
+def said_goodbye(s: Sessions, mount: Mount) -> Goodbye | None:
+    """The unmount that left nothing mounted, if the client kept silent on the export since."""
+    if not mount.goodbyes or mount.count > 0:
         return None
     last = mount.goodbyes[-1]
-    if last.until != FAR or last.first_after is not None or since > last.call.time:
+    if last.until != FAR or last.first_after is not None:
         return None
     if mount.last is not None and mount.last.time > last.call.time + s.settings[FLUSH]:
         return None
-    return mount, last
+    return last
 
 
 def unlock_pending(lock: Lock) -> Operation | None:

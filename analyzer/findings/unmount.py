@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from analyzer.findings.departures import departure, goes_on
+from analyzer.findings.pins import counted, left_exports, pins
 from analyzer.findings.rule import (
     DEFINITE,
     HIGH,
@@ -28,16 +30,13 @@ from analyzer.findings.rule import (
 from analyzer.findings.standing import (
     UMNT_WATCHED,
     UMNT_WINDOW,
-    goodbye_of,
     held_at_end,
-    is_unacked,
-    unlock_pending,
 )
 from analyzer.parameters import threshold, window
 from analyzer.protocols.mount import MOUNT, STATUS3
 from analyzer.protocols.rpc import AUTH_ERROR
 from analyzer.sessions.handles import printable
-from analyzer.sessions.model import Lock, Place
+from analyzer.sessions.model import Lock, Place, Wait
 from analyzer.sessions.mounts import Mount
 from analyzer.sessions.world import Sessions
 
@@ -96,8 +95,8 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
     """Nobody has an export mounted any more, and locks keep it busy.
 
     ## What it is
-    Every client that was seen to mount the export has unmounted it, and the server still holds a lock on
-    a file of it.
+    Every client that was seen to use the export has unmounted it, or vanished (see `mount-without-release`),
+    and the server still has a lock, a share reservation or a waiting request on a file of it.
 
     ## Why it matters
     The server's own umount of the file system fails with "target is busy"; pulling the device damages it.
@@ -107,59 +106,50 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
     Never remove the device while locks stand.
 
     ## Evidence
-    The locks with their owners, the UMNTs.
+    The locks with their owners, the UMNTs, or how a client vanished.
 
     ## When it is a false alarm
-    A client whose mount is older than the capture and that kept silent in it.
+    A client whose mount is older than the capture and that kept silent in it. Where only a waiting request
+    is left the finding is `possible` and of medium severity: not every server queues those whom it answers
+    BLOCKED (Linux 6.12 does not).
     """
-    by_export: dict[int, list[Lock]] = {}
-    for lock in held_at_end(s):
-        index = s.handles.export_index(lock.file.fh)
-        if index >= 0:
-            by_export.setdefault(index, []).append(lock)
-    for index, locks in by_export.items():
-        export = s.handles.exports[index]
-        mounts = s.mounts.of_export(export)
-        if not mounts or any(mount.count or not mount.goodbyes for mount in mounts):
-            continue
-        left = [(lock, found) for lock in locks if (found := goodbye_of(s, lock)) is not None]
-        if len(left) < len(locks):
-            continue
-        last = max(mount.goodbyes[-1].reply.time for mount in mounts)
-        watched = s.end - min(found[1].reply.time for _, found in left)
+    exports = left_exports(s)
+    for index, found in pins(s, exports).items():
+        export, clients = s.handles.exports[index], exports[index]
+        if any(pin.client not in clients or pin.asked > clients[pin.client].since for pin in found):
+            continue  # a client that has not left
+        lead = found[0]
+        last = max(left.since for left in clients.values())
+        watched = s.end - min(clients[pin.client].since for pin in found)
         if s.end - last < s.settings[UMNT_WATCHED]:
             continue
-        lock = left[0][0]
-        pending = unlock_pending(lock)
-        lost = pending is not None and is_unacked(s, pending)
-        denied = [
-            pair
-            for one, _ in left
-            for pair in one.denials
-            if pair[1].time > last and pair[0].blockers == [one]
-        ]
-        files = ", ".join(sorted({file_name(s, one.file) for one, _ in left})[:4])
+        denied = any(pin.is_refused(last) for pin in found)
+        vanished = [left.vanished for left in clients.values() if left.vanished is not None]
+        sure = DEFINITE if denied else POSSIBLE if isinstance(lead.thing, Wait) else PROBABLE
+        files = ", ".join(sorted({file_name(s, pin.file) for pin in found})[:4])
         yield Case(
-            f"all clients have unmounted {export.path}, and {len(left)} lock(s) still pin it on the "
-            f"server: {files}",
+            f"all clients have {'left' if vanished else 'unmounted'} {export.path}, and {counted(found)} "
+            f"still pin it on the server: {files}",
             [
-                *(f for one, _ in left for f in one.frames),
-                *(f for mount in mounts for u in mount.umnts for f in (u.call.frame, u.frame)),
+                *(frame for pin in found for frame in pin.frames),
+                *(f for left in clients.values() for u in left.mount.umnts for f in (u.call.frame, u.frame)),
+                *(frame for gone in vanished for frame in gone.frames),
             ],
-            Place(left[0][1][1].call.frame, left[0][1][1].call.time),
+            clients[lead.client].place,
             Place(s.last_frame, s.end),
-            confidence=DEFINITE if denied else PROBABLE,
-            demote=not all(s.whole(one.request.call.flow, one.granted.time, s.end) for one, _ in left),
-            cut_short=watched < s.settings[UMNT_WINDOW] and not lost and not denied,
+            confidence=min([sure, *(gone.confidence for gone in vanished)]),
+            severity=MEDIUM if isinstance(lead.thing, Wait) else HIGH,
+            demote=not all(s.whole(pin.request.call.flow, pin.request.call.time, s.end) for pin in found),
+            cut_short=watched < s.settings[UMNT_WINDOW] and not lead.is_lost(s) and not denied,
             server=export.server,
-            client=lock.client,
+            client=lead.client,
             export=export.path,
-            path=s.handles.path(lock.file.fh),
-            file=lock.file,
-            owner=lock.owner,
-            range=(lock.start, lock.end),
+            path=s.handles.path(lead.file.fh),
+            file=lead.file,
+            owner=lead.owner,
+            range=lead.range,
             group=("export", index),
-            cause=lock,
+            cause=lead.thing,
         )
 
 
@@ -168,73 +158,60 @@ def mount_without_release(s: Sessions) -> Iterator[Case]:
     """A client that had mounted an export went without unmounting it.
 
     ## What it is
-    A mount session with MNT and without UMNT, and then a reboot notice of that client; or the server gave up
-    its connection (RST) and nothing was heard of the client since.
+    A mount session with MNT and without UMNT, and then one of these:
+
+    - a reboot notice of that client;
+    - the server reset or closed its connection, and the client did not even acknowledge that;
+    - nothing was heard of the client on any connection for a minute, and the server called it in vain, or a
+      router said that it cannot be reached;
+    - a Linux client (one that names lock owners as Linux does) was silent for ten minutes up to the end and
+      left its connection open, which Linux closes after five idle minutes.
 
     ## Why it matters
     The server's list of mounts keeps an entry for a mount that is gone. Locks are another matter: see
-    whether the notice freed them.
+    whether the notice freed them. Where locks of the client still stand, the finding is of medium severity.
 
     ## What to do
     Nothing on the wire can help: by design the server is never told. To tidy the list, stop nfs-mountd
     and edit /var/lib/nfs/rmtab.
 
     ## Evidence
-    The MNT, the reboot notice or the RST.
+    The MNT; the reboot notice, the RST or FIN, what called the client in vain; its last frame.
 
     ## When it is a false alarm
     A lazy unmount, or a program with its own NFS client, never sends UMNT. Ganesha keeps no such list.
+
+    An idle mount is legal for weeks, and other clients than Linux may leave their connection open all that
+    time: they are not judged by silence. Nor is anybody where the server fell silent too.
     """
-    for mount in s.mounts.sessions.values():
-        if not mount.count or not mount.mnts:
-            continue
+    gone = [
+        (mount, left)
+        for mount in s.mounts.sessions.values()
+        if mount.count and mount.mnts and (left := departure(s, mount)) is not None
+    ]
+    held: dict[tuple[int, int, int], Lock] = {}
+    for one in held_at_end(s) if gone else ():
+        held.setdefault((one.client, one.server, s.handles.export_index(one.file.fh)), one)
+    for mount, left in gone:
         mnt = mount.mnts[0]
-        if mount.rebooted is not None:
-            gone, how = mount.rebooted, f"rebooted (notice in frame {mount.rebooted.frame})"
-            left = mnt.time <= gone.time and not _goes_on(s, mount)
-        else:
-            given_up = _given_up(s, mount)
-            gone = given_up or Place(mnt.frame, mnt.time)
-            how = f"was not heard of since the server reset its connection (frame {gone.frame})"
-            left = given_up is not None
-        if not left:
-            continue
+        lock = held.get((mount.client, mount.server, mount.export.index if mount.export else -1))
+        if lock is not None and lock.request.call.time > left.place.time:
+            lock = None  # it came back
         yield Case(
-            f"{s.hosts.address(mount.client)} mounted {mount.path} in frame {mnt.call.frame} and {how} "
+            f"{s.hosts.address(mount.client)} mounted {mount.path} in frame {mnt.call.frame} and {left.how} "
             f"without UMNT: its entry in the server's mount list stays",
-            [mnt.call.frame, mnt.frame, gone.frame],
+            [mnt.call.frame, mnt.frame, *left.frames],
             Place(mnt.call.frame, mnt.call.time),
-            gone,
-            confidence=PROBABLE,
-            cut_short=mount.rebooted is None and s.end - gone.time < s.settings[UMNT_WINDOW],
+            left.place,
+            confidence=left.confidence,
+            severity=LOW if lock is None else MEDIUM,
+            cut_short=mount.rebooted is None and s.end - left.place.time < s.settings[UMNT_WINDOW],
             server=mount.server,
             client=mount.client,
             export=mount.path,
+            cause=lock,
+            subject=mount,
         )
-
-
-def _given_up(s: Sessions, mount: Mount) -> Place | None:
-    """Where the server reset the last connection of a mount whose client was not heard of since."""
-    _, heard = s.hosts.last_seen(mount.client)
-    for flow, last in mount.flows.items():
-        connection = s.connections.by_flow.get(flow)
-        if connection is None or connection.reset is None or mount.client in connection.fins:
-            continue
-        host, frame, time = connection.reset
-        if host == mount.server and heard < time and mount.last is not None and last.time == mount.last.time:
-            return Place(frame, time)
-    return None
-
-
-def _goes_on(s: Sessions, mount: Mount) -> bool:
-    """Whether a connection older than the reboot notice carries NFS calls after it: there was no reboot."""
-    notice = mount.rebooted
-    return notice is not None and any(
-        last.time > notice.time
-        and s.connections.opened(flow)
-        and s.connections.by_flow[flow].since < notice.time
-        for flow, last in mount.flows.items()
-    )
 
 
 @rule("umnt-lost", LOW)
@@ -435,7 +412,7 @@ def mount_open_at_capture_end(s: Sessions) -> Iterator[Case]:
     It is no alarm: idle mounts are legal for weeks.
     """
     for mount in s.mounts.sessions.values():
-        if not mount.count or not mount.mnts or (mount.rebooted is not None and not _goes_on(s, mount)):
+        if not mount.count or not mount.mnts or (mount.rebooted is not None and not goes_on(s, mount)):
             continue
         mnt = mount.mnts[-1]
         last = mount.last or Place(mnt.frame, mnt.time)

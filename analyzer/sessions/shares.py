@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from analyzer.protocols.nlm import SHARE_ACCESS, SHARE_MODE
 from analyzer.sessions import operations as op
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import End, File, Place
@@ -40,6 +41,11 @@ class Share:
     def client(self) -> int:
         """The host that owns it."""
         return self.request.requester
+
+    @property
+    def words(self) -> str:
+        """Access and mode as the standard names them."""
+        return f"access {SHARE_ACCESS.get(self.access)}, deny {SHARE_MODE.get(self.mode)}"
 
     def in_way_of(self, asked: Operation) -> bool:
         """Whether it stands in the way of a SHARE."""

@@ -7,7 +7,7 @@ import pytest
 from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, MEDIUM, POSSIBLE, PROBABLE
 from analyzer.sessions.ranges import EOF
 from tests.findings.lab import Lab
-from tests.world import LOCKD, File, Request
+from tests.world import LOCKD, Exchange, File, Request
 
 # -- lock-open-at-capture-end ---------------------------------------------------------------------
 
@@ -167,6 +167,72 @@ def test_lock_held_after_umnt__silent_about_another_client(lab: Lab) -> None:
     lab.clean("lock-held-after-umnt", "export-pinned-by-locks")
 
 
+def unmounts_with_a_share(lab: Lab) -> tuple[Request, Exchange]:
+    """Alice leaves without closing what she has open."""
+    db = lab.mounted(lab.alice)
+    share = lab.alice.share(db, b"open 1", 2, 1)
+    return share, lab.alice.umount(lab.export)
+
+
+def test_lock_held_after_umnt__fires_for_a_share_reservation(lab: Lab) -> None:
+    share, umnt = unmounts_with_a_share(lab)
+    lab.later(45)
+    lab.fires(
+        "lock-held-after-umnt",
+        share,
+        umnt,
+        severity=HIGH,
+        confidence=PROBABLE,
+        client=lab.alice,
+        server=lab.server,
+        path="/srv/db",
+    )
+
+
+def test_lock_held_after_umnt__fires_softly_for_a_share_soon_before_the_end(lab: Lab) -> None:
+    unmounts_with_a_share(lab)
+    lab.later(5)
+    lab.fires("lock-held-after-umnt", severity=MEDIUM, confidence=POSSIBLE, client=lab.alice)
+
+
+def test_lock_held_after_umnt__fires_for_a_share_that_others_run_into(lab: Lab) -> None:
+    share, umnt = unmounts_with_a_share(lab)
+    lab.later(10)
+    lab.bob.mount(lab.server, "/srv")
+    denied = lab.bob.share(lab.export.file("db"), b"open 2", 0, 2, "DENIED")
+    lab.later(2)
+    found = lab.fires("lock-held-after-umnt", share, umnt, denied, severity=HIGH, confidence=PROBABLE)
+    assert lab.fires("share-reservation-leaked").caused_by == (found.id,)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_lock_held_after_umnt__silent_about_a_share_that_is_taken_back(lab: Lab, when: str) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.share(db, b"open 1", 2, 1)
+    if when == "after":
+        lab.alice.umount(lab.export)
+    lab.alice.share(db, b"open 1", 2, 1, procedure=21)
+    if when == "before":
+        lab.alice.umount(lab.export)
+    lab.later(45)
+    lab.clean("lock-held-after-umnt", "export-pinned-by-locks")
+
+
+@pytest.mark.parametrize("why", ["mounted twice", "goes on", "rebooted"])
+def test_lock_held_after_umnt__silent_about_a_share_of_a_client_that_is_there(lab: Lab, why: str) -> None:
+    if why == "mounted twice":
+        lab.mounted(lab.alice)
+    unmounts_with_a_share(lab)
+    lab.world.wait(5)
+    if why == "goes on":
+        lab.alice.getattr(lab.export.file("db"))
+    elif why == "rebooted":
+        lab.alice.boot()
+        lab.alice.notify(lab.server)
+    lab.later(45)
+    lab.silent("lock-held-after-umnt", "export-pinned-by-locks")
+
+
 # -- lock-held-by-vanished-client -----------------------------------------------------------------
 
 
@@ -273,7 +339,7 @@ def test_lock_held_by_vanished_client__silent_when_nobody_waits(lab: Lab) -> Non
     lab.alice.lock(db, 1)
     lab.alice.die()
     lab.later(900)
-    lab.clean("lock-held-by-vanished-client")
+    lab.silent("lock-held-by-vanished-client")
 
 
 def test_lock_held_by_vanished_client__silent_when_the_wait_is_for_other_bytes(lab: Lab) -> None:

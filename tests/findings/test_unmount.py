@@ -1,14 +1,23 @@
 """Unmounted but not released: each rule fires on its fault and spares its innocent twin."""
 
+from typing import Any
+
 import pytest
 
 from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
 from tests.findings.lab import Lab
-from tests.world import AUTH_ERROR, MOUNTD, NFSD
+from tests.frames.packets import ACK, FIN
+from tests.network import Connection, Packet
+from tests.world import AUTH_ERROR, MOUNTD, NFSD, Request
 
 PROC_UNAVAIL = 3
+
+
+def nfs_connection(lab: Lab) -> Connection:
+    return lab.world.connections[lab.alice.address, lab.server.address, NFSD]
+
 
 # -- umnt-but-traffic-continues -------------------------------------------------------------------
 
@@ -136,6 +145,89 @@ def test_export_pinned_by_locks__silent_when_the_lock_is_on_another_export(lab: 
     lab.clean("export-pinned-by-locks")
 
 
+def test_export_pinned_by_locks__fires_for_a_share_reservation(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    share = lab.alice.share(db, b"open 1", 2, 1)
+    umnts = [host.umount(lab.export) for host in (lab.bob, lab.alice)]
+    lab.later(45)
+    found = lab.fires(
+        "export-pinned-by-locks",
+        share,
+        *umnts,
+        severity=HIGH,
+        confidence=PROBABLE,
+        client=lab.alice,
+        export="/srv",
+    )
+    assert found.caused_by == (lab.fires("lock-held-after-umnt").id,)
+
+
+def waits_and_leaves(lab: Lab) -> Request:
+    """Bob waits, is never called back, and leaves as if he did not."""
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    wait = lab.bob.wait_for(db, 1)
+    lab.world.wait(2)
+    lab.alice.unlock(db, 1)
+    lab.alice.umount(lab.export)
+    lab.bob.umount(lab.export)
+    return wait
+
+
+def test_export_pinned_by_locks__fires_softly_for_a_waiter(lab: Lab) -> None:
+    wait = waits_and_leaves(lab)
+    lab.later(45)
+    lab.fires(
+        "export-pinned-by-locks",
+        wait,
+        severity=MEDIUM,
+        confidence=POSSIBLE,
+        client=lab.bob,
+        export="/srv",
+        path="/srv/db",
+    )
+
+
+@pytest.mark.parametrize("does", ["cancels", "polls"])
+def test_export_pinned_by_locks__silent_about_a_waiter_that_gives_up_or_is_there(lab: Lab, does: str) -> None:
+    waits_and_leaves(lab)
+    db = lab.export.file("db")
+    if does == "cancels":
+        lab.bob.cancel(db, 1)
+    else:
+        lab.world.wait(20)
+        lab.bob.wait_for(db, 1)
+    lab.later(45)
+    lab.silent("export-pinned-by-locks")
+
+
+def vanishes(linux: Lab) -> Packet:
+    """Alice loses power with a lock; the server gives her connection up."""
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 1)
+    linux.alice.die()
+    linux.bob.umount(linux.export)
+    linux.world.wait(400)
+    return nfs_connection(linux).reset(1)
+
+
+def test_export_pinned_by_locks__fires_when_the_last_client_vanished(linux: Lab) -> None:
+    reset = vanishes(linux)
+    linux.later(60)
+    linux.fires(
+        "export-pinned-by-locks", reset, severity=HIGH, confidence=PROBABLE, client=linux.alice, export="/srv"
+    )
+    linux.fires("mount-without-release", reset, severity=MEDIUM, confidence=PROBABLE, client=linux.alice)
+
+
+def test_export_pinned_by_locks__silent_when_it_came_back(linux: Lab) -> None:
+    vanishes(linux)
+    linux.alice.boot()
+    linux.mounted(linux.alice)
+    linux.later(60)
+    linux.silent("export-pinned-by-locks", "mount-without-release")
+
+
 # -- mount-without-release ------------------------------------------------------------------------
 
 
@@ -169,6 +261,90 @@ def test_mount_without_release__fires_when_the_server_gave_up(linux: Lab) -> Non
     linux.fires(
         "mount-without-release", linux.alice.mnt, reset, client=linux.alice, severity=LOW, confidence=PROBABLE
     )
+
+
+def closed_by_the_server(lab: Lab) -> Packet:
+    """The server closes an idle connection; the client says nothing to it."""
+    connection = nfs_connection(lab)
+    return connection.segment(1, FIN | ACK, at=connection.sent[1])
+
+
+def test_mount_without_release__fires_when_the_servers_fin_is_not_acknowledged(linux: Lab) -> None:
+    linux.mounted(linux.alice)
+    linux.alice.die()
+    linux.world.wait(400)
+    fin = closed_by_the_server(linux)
+    linux.later(60)
+    linux.fires(
+        "mount-without-release", linux.alice.mnt, fin, client=linux.alice, severity=LOW, confidence=PROBABLE
+    )
+
+
+@pytest.mark.parametrize("answer", [ACK, FIN | ACK])
+def test_mount_without_release__silent_when_the_client_takes_note_of_the_fin(linux: Lab, answer: int) -> None:
+    linux.mounted(linux.alice)
+    linux.world.wait(400)
+    closed_by_the_server(linux)
+    connection = nfs_connection(linux)
+    connection.segment(0, answer, at=connection.sent[0])
+    linux.later(120)
+    linux.clean("mount-without-release")
+
+
+@pytest.mark.parametrize("how", ["SYN", "ICMP"])
+def test_mount_without_release__fires_when_it_was_called_in_vain(linux: Lab, how: str) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.wait_for(db, 1)
+    linux.alice.die()
+    linux.later(20)
+    linux.server.granted(linux.alice, db, 1, reply=None)
+    if how == "ICMP":
+        call = linux.world.datagram((linux.server.address, 800), (linux.alice.address, 111), bytes(40))
+        linux.world.unreachable(linux.bystander.address, call, linux.server.address)
+    linux.later(100)
+    found = linux.fires(
+        "mount-without-release", linux.alice.mnt, client=linux.alice, severity=LOW, confidence=PROBABLE
+    )
+    assert len(found.frames) > 3
+
+
+def test_mount_without_release__silent_when_it_was_called_in_vain_and_lives(linux: Lab) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.wait_for(db, 1)
+    linux.alice.cut_from(linux.server, linux.alice.lockd)
+    linux.later(20)
+    linux.server.granted(linux.alice, db, 1, reply=None)
+    linux.world.wait(20)
+    linux.alice.wait_for(db, 1)
+    linux.later(100)
+    linux.silent("mount-without-release")
+
+
+def test_mount_without_release__fires_softly_when_a_linux_client_never_closes(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.lock(db, 1)
+    linux.alice.die()
+    linux.later(700)
+    linux.fires(
+        "mount-without-release", linux.alice.mnt, client=linux.alice, severity=MEDIUM, confidence=POSSIBLE
+    )
+
+
+@pytest.mark.parametrize("why", ["closed", "short", "no server", "not Linux"])
+def test_mount_without_release__silent_about_silence_that_is_allowed(linux: Lab, why: str) -> None:
+    db = linux.mounted(linux.alice)
+    oh: dict[str, Any] = {"oh": b"\x01\x02"} if why == "not Linux" else {}
+    linux.alice.lock(db, 1, **oh)
+    linux.alice.unlock(db, 1, **oh)
+    if why == "closed":
+        linux.world.wait(300)
+        linux.alice.disconnect(linux.server)
+    if why == "no server":
+        linux.world.wait(900)
+        linux.bystander.ping(linux.bob, (100000, 2), 111)
+    else:
+        linux.later(500 if why == "short" else 900)
+    linux.clean("mount-without-release")
 
 
 @pytest.mark.parametrize("side", [0, 1])
