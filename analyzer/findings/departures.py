@@ -105,18 +105,16 @@ def _never_closed(s: Sessions, mount: Mount, connection: Connection, last: Place
     """A Linux client is silent for longer than it leaves an idle connection open."""
     silent = s.end - last.time
     seen = s.hosts.last_seen(mount.server)[1] - last.time  # is the capture still at the place?
-    if min(silent, seen) < s.settings[IDLE] or not connection.tries or not _is_linux(s, mount.client):
+    if min(silent, seen) < s.settings[IDLE] or not connection.tries or not _is_linux(s, mount):
         return None
     how = f"fell silent {seconds(silent)} before the end, left its connection open, and went"
     return Departure(last, how, [connection.tries[0][0], last.frame], POSSIBLE)
 
 
-def _is_linux(s: Sessions, client: int) -> bool:
-    """Whether a host names lock owners as Linux does: `<svid>@<name>` (fs/lockd/clntproc.c)."""
-    return any(
-        key[0] == client and first.oh.split(b"@")[0] == str(first.svid).encode()
-        for key, first in s.nlm_versions.items()
-    )
+def _is_linux(s: Sessions, mount: Mount) -> bool:
+    """Whether a client names lock owners as Linux does: `<svid>@<name>` (fs/lockd/clntproc.c)."""
+    first = next(filter(None, (s.nlm_versions.get((mount.client, mount.server, v)) for v in (4, 3, 1))), None)
+    return first is not None and first.oh.split(b"@")[0] == str(first.svid).encode()
 
 
 def goes_on(s: Sessions, mount: Mount) -> bool:

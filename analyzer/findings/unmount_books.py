@@ -14,18 +14,23 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from analyzer.findings.rule import DEFINITE, INFO, LOW, PROBABLE, Case, rule, seconds
+from analyzer.findings.departures import Departure, departure, stayed_away
+from analyzer.findings.rule import DEFINITE, INFO, LOW, POSSIBLE, PROBABLE, Case, rule, seconds
 from analyzer.parameters import threshold, window
+from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Call, Reply
 from analyzer.sessions.handles import printable
+from analyzer.sessions.hosts import fold
 from analyzer.sessions.model import Place
 from analyzer.sessions.mounts import Mount
+from analyzer.sessions.servers import LINUX
 from analyzer.sessions.world import Sessions
 
 IMBALANCE = threshold(
     "mount-imbalance", 3, "mounts", "MNTs without UMNT: one may be in use, one may be a repetition"
 )
 BEFORE_DUMP = window("umnt-before-dump", 1, "a DUMP that crosses a UMNT may still list its mount")
+ABSENCE = window("rmtab-absence", 3600, "a mount that is used, or looked at by df, is so within an hour")
 UNUSED = window("mnt-first-use", 60, "a mount program asks for FSINFO at once")
 CANDIDATES = 64  # answers to DUMP and odd UMNTs that are looked into
 ENTRIES = 4096  # of one DUMP
@@ -133,18 +138,32 @@ def _spelt_out(path: str) -> str:
     return posixpath.normpath("/" + path.lstrip("/"))
 
 
-def _listed(s: Sessions, dump: Reply) -> Iterator[tuple[Mount, str]]:
-    """The mount sessions that an answer to DUMP lists, with the path."""
-    by_client: dict[int, list[Mount]] = {}
-    for mount in s.mounts.sessions.values():
-        if mount.server == dump.call.dst and mount.mnts:
-            by_client.setdefault(mount.client, []).append(mount)
-    for entry in dump.result.get("mounts", ())[:ENTRIES]:
-        name, path = entry.get("hostname", b""), printable(entry.get("dirpath", b""))
-        for client, mounts in by_client.items():
-            if s.hosts.is_named(client, name):
-                for mount in mounts:
-                    if path in mount.paths:
+class Books:
+    """The hosts that an answer to DUMP may speak of, by each of their names."""
+
+    def __init__(self, s: Sessions) -> None:
+        self.by_name: dict[bytes, set[int]] = {}
+        self.mounts: dict[tuple[int, int], list[Mount]] = {}
+        for host, names in s.hosts.names.items():
+            for name in (s.hosts.address(host).encode(), *names):
+                self.by_name.setdefault(fold(name), set()).add(host)
+        for mount in s.mounts.sessions.values():
+            self.mounts.setdefault((mount.client, mount.server), []).append(mount)
+            self.by_name.setdefault(s.hosts.address(mount.client).encode(), set()).add(mount.client)
+
+    def entries(self, dump: Reply) -> Iterator[tuple[set[int], str]]:
+        """The hosts that each entry means, with the path."""
+        for entry in dump.result.get("mounts", ())[:ENTRIES]:
+            hosts = self.by_name.get(fold(entry.get("hostname", b"")))
+            if hosts:
+                yield hosts, printable(entry.get("dirpath", b""))
+
+    def listed(self, dump: Reply) -> Iterator[tuple[Mount, str]]:
+        """The mount sessions that it lists, with the path."""
+        for hosts, path in self.entries(dump):
+            for host in sorted(hosts):
+                for mount in self.mounts.get((host, dump.call.dst), ()):
+                    if mount.mnts and path in mount.paths:
                         yield mount, path
 
 
@@ -162,9 +181,9 @@ def _path(reply: Reply) -> str:
     return printable(reply.call.args.get("dirpath", b""))
 
 
-def _stale(s: Sessions, procedure: int, how: str) -> Iterator[Case]:
+def _stale(s: Sessions, books: Books, procedure: int, how: str) -> Iterator[Case]:
     for dump in s.mounts.dumps[:CANDIDATES]:
-        for mount, path in _listed(s, dump):
+        for mount, path in books.listed(dump):
             umnt = _last_umnt(s, mount, path, dump)
             if umnt is not None and umnt.call.procedure == procedure:
                 yield Case(
@@ -186,7 +205,9 @@ def rmtab_stale_entry(s: Sessions) -> Iterator[Case]:
     """The server's list of mounts shows a client that has left.
 
     ## What it is
-    An answer to DUMP lists a mount whose UMNT was accepted before.
+    An answer to DUMP lists a mount whose UMNT was accepted before. Less sure: one whose client vanished
+    before (see `mount-without-release`), or one of a host that was seen, but made no NFS call to that server
+    in the whole capture, an hour or more.
 
     ## Why it matters
     `showmount -a` misleads whoever wants to take the export away.
@@ -195,12 +216,68 @@ def rmtab_stale_entry(s: Sessions) -> Iterator[Case]:
     Stop nfs-mountd, edit /var/lib/nfs/rmtab, start it again.
 
     ## Evidence
-    The UMNT, the DUMP.
+    The UMNT, or how the client vanished, or its last frame; the DUMP.
 
     ## When it is a false alarm
-    Mounts that are older than the capture count too.
+    Mounts that are older than the capture count too. A mount may be idle for hours, or in use over a path
+    that the capture does not see. Ganesha's list is always empty.
     """
-    yield from _stale(s, 3, "unmounted it")
+    if s.mounts.dumps:
+        books = Books(s)
+        yield from _stale(s, books, 3, "unmounted it")
+        yield from _vanished(s, books)
+        yield from _absent(s, books)
+
+
+def _vanished(s: Sessions, books: Books) -> Iterator[Case]:
+    """Entries of clients that went without a word."""
+    known: dict[int, Departure | None] = {}
+    for dump in s.mounts.dumps[:CANDIDATES]:
+        for mount, path in books.listed(dump):
+            if mount.count and id(mount) not in known:
+                known[id(mount)] = departure(s, mount)
+            gone = known.get(id(mount))
+            until = dump.call.time - s.settings[BEFORE_DUMP]
+            if gone is not None and gone.place.time < until and stayed_away(mount, gone):
+                how = f"which left without UMNT (frame {gone.place.frame})"
+                yield _entry(s, dump, mount.client, path, how, gone.frames, mount)
+
+
+def _absent(s: Sessions, books: Books) -> Iterator[Case]:
+    """Entries of hosts that are there, but do not use the server."""
+    served = {mount.server for mount in s.mounts.sessions.values() if mount.calls}
+    if any(program == NFS and version == 2 for program, version, _ in s.counts):
+        return  # calls of NFSv2 are not followed
+    for dump in s.mounts.dumps[:CANDIDATES]:
+        server, length = dump.call.dst, dump.call.time - s.start
+        if server not in served or length < s.settings[ABSENCE]:
+            continue
+        for hosts, path in books.entries(dump):
+            host = min(hosts)
+            if server in hosts or len(hosts) > 1 or (host, server) in books.mounts:
+                continue
+            seen = s.hosts.last_seen(host)[0]
+            how = f"which made no NFS call to it in {seconds(s.end - s.start)} of capture"
+            if seen:
+                yield _entry(s, dump, host, path, how, [seen])
+
+
+def _entry(
+    s: Sessions, dump: Reply, client: int, path: str, why: str, frames: list[int], cause: object = None
+) -> Case:
+    """An entry of the list that is probably nobody's any more."""
+    return Case(
+        f"the list of mounts of {s.hosts.address(dump.call.dst)} shows {path} for {s.hosts.address(client)}, "
+        f"{why}",
+        [*frames, dump.call.frame, dump.frame],
+        Place(dump.call.frame, dump.call.time),
+        Place(dump.frame, dump.time),
+        confidence=POSSIBLE,
+        server=dump.call.dst,
+        client=client,
+        export=path,
+        cause=cause,
+    )
 
 
 @rule("umntall-ineffective", LOW)
@@ -209,6 +286,8 @@ def umntall_ineffective(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     UMNTALL was accepted, and an answer to DUMP lists a mount of that client all the same, without a new MNT.
+    As a fact (info): UMNTALL was accepted by a Linux server, whose mountd takes nothing off its list for it,
+    and no DUMP shows what became of it.
 
     ## Why it matters
     The server's list of mounts shows what is gone.
@@ -221,9 +300,36 @@ def umntall_ineffective(s: Sessions) -> Iterator[Case]:
     The UMNTALL, the DUMP.
 
     ## When it is a false alarm
-    None is known.
+    A server is taken for Linux by its file handles; its mountd may be another one.
     """
-    yield from _stale(s, 4, "asked to be forgotten by UMNTALL")
+    if not s.mounts.umntalls:
+        return
+    yield from _stale(s, Books(s), 4, "asked to be forgotten by UMNTALL")
+    linux = _linux_servers(s)
+    for reply in s.mounts.umntalls:
+        call = reply.call
+        shown = any(dump.call.dst == call.dst and dump.time > reply.time for dump in s.mounts.dumps)
+        if call.dst in linux and not shown:
+            yield Case(
+                f"{s.hosts.address(call.src)} asked {s.hosts.address(call.dst)} by UMNTALL to forget all its "
+                f"mounts; mountd of Linux looks for a host name in a list of addresses, and forgets none",
+                [call.frame, reply.frame],
+                Place(call.frame, call.time),
+                confidence=PROBABLE,
+                severity=INFO,
+                server=call.dst,
+                client=call.src,
+            )
+
+
+def _linux_servers(s: Sessions) -> set[int]:
+    """The servers whose exports have handles of Linux, or that the user says are."""
+    return {
+        export.server
+        for export in s.handles.exports
+        for root in export.roots
+        if s.servers.model(root) is LINUX
+    }
 
 
 @rule("mnt-unused", INFO)

@@ -91,6 +91,7 @@ class Mounts:
         self.unheard: dict[int, list[Call]] = {}  # copies of UMNT and UMNTALL without an answer (yet)
         self.failed_umnts: Kept[Reply] = Kept()
         self.strangers: Kept[Reply] = Kept()  # UMNT of a path that was not mounted as far as seen
+        self.umntalls: Kept[Reply] = Kept()  # accepted ones, of whomever
         self.dumps: Kept[Reply] = Kept()
         self._of_client: dict[tuple[int, int], list[Mount]] = {}
         self._answered: dict[int, None] = {}  # first copies of calls of which one was answered
@@ -171,7 +172,9 @@ class Mounts:
         call = reply.call
         text = printable(call.args.get("dirpath", b""))
         sessions = self.of_client(call.src, call.dst)
-        if call.procedure == 3:
+        if call.procedure == 4:
+            self.umntalls.append(reply)
+        else:
             sessions = [m for m in sessions if text in m.paths] or self._before_capture(sessions, text)
             if not sessions:
                 self.strangers.append(reply)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from analyzer.findings.rule import DEFINITE, INFO, LOW, PROBABLE
+from analyzer.findings.rule import DEFINITE, INFO, LOW, POSSIBLE, PROBABLE
 from tests.findings.lab import Lab
+from tests.world import Exchange
 
 # -- mount-count-imbalance ------------------------------------------------------------------------
 
@@ -102,6 +103,74 @@ def test_rmtab_stale_entry__silent_about_mounts_older_than_the_capture(lab: Lab)
     lab.silent("rmtab-stale-entry")
 
 
+def test_rmtab_stale_entry__fires_softly_for_a_client_that_rebooted(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    lab.alice.boot()
+    notice = lab.alice.notify(lab.server)
+    lab.world.wait(60)
+    dump = lab.bob.dump(lab.server, [(lab.alice.address, "/srv")])
+    found = lab.fires(
+        "rmtab-stale-entry",
+        notice.replies[0],
+        dump,
+        client=lab.alice,
+        export="/srv",
+        severity=LOW,
+        confidence=POSSIBLE,
+    )
+    assert found.caused_by == (lab.fires("mount-without-release").id,)
+
+
+@pytest.mark.parametrize("when", ["mounted again", "listed before"])
+def test_rmtab_stale_entry__silent_about_a_reboot_that_explains_nothing(lab: Lab, when: str) -> None:
+    lab.mounted(lab.alice)
+    if when == "listed before":
+        lab.bob.dump(lab.server, [(lab.alice.address, "/srv")])
+        lab.world.wait(60)
+    lab.alice.boot()
+    lab.alice.notify(lab.server)
+    if when == "mounted again":
+        lab.mounted(lab.alice)
+        lab.world.wait(60)
+        lab.bob.dump(lab.server, [(lab.alice.address, "/srv")])
+    lab.silent("rmtab-stale-entry")
+
+
+def looked_up(lab: Lab, hours: float, uses: bool = False, name: str = "") -> Exchange:
+    """Carol uses /srv; alice looks up a port, and the list shows her after so many hours."""
+    lab.mounted(lab.carol)
+    lab.alice.getport(lab.server, 100005, 20048)
+    lab.world.wait(3600 * hours)
+    if uses:
+        lab.alice.getattr(lab.export.file("db"))
+    return lab.bob.dump(lab.server, [("carol", "/srv"), (name or lab.alice.address, "/srv")])
+
+
+def test_rmtab_stale_entry__fires_softly_for_a_host_that_never_uses_it(lab: Lab) -> None:
+    dump = looked_up(lab, 1.1)
+    lab.fires("rmtab-stale-entry", dump, client=lab.alice, severity=LOW, confidence=POSSIBLE, export="/srv")
+
+
+@pytest.mark.parametrize(
+    ("hours", "uses", "name"),
+    [
+        pytest.param(0.9, False, "", id="too soon"),
+        pytest.param(1.1, True, "", id="in use"),
+        pytest.param(1.1, False, "dave", id="never seen"),
+    ],
+)
+def test_rmtab_stale_entry__silent_about_idle_mounts(lab: Lab, hours: float, uses: bool, name: str) -> None:
+    looked_up(lab, hours, uses, name)
+    lab.silent("rmtab-stale-entry")
+
+
+def test_rmtab_stale_entry__silent_where_nfs_is_not_in_the_capture(lab: Lab) -> None:
+    lab.alice.getport(lab.server, 100005, 20048)
+    lab.world.wait(4000)
+    lab.bob.dump(lab.server, [(lab.alice.address, "/srv")])
+    lab.silent("rmtab-stale-entry")
+
+
 # -- umntall-ineffective --------------------------------------------------------------------------
 
 
@@ -122,6 +191,38 @@ def test_umntall_ineffective__silent_when_it_is_gone_or_mounted_again(lab: Lab, 
         lab.mounted(lab.alice)
     lab.world.wait(5)
     lab.bob.dump(lab.server, [("alice", "/srv")] if again else [("bob", "/srv")])
+    lab.silent("umntall-ineffective")
+
+
+def test_umntall_ineffective__fires_as_a_fact_at_a_linux_server(linux: Lab) -> None:
+    umntall = linux.alice.umntall(linux.server)
+    linux.mounted(linux.alice)
+    linux.later(60)
+    linux.fires(
+        "umntall-ineffective",
+        umntall,
+        client=linux.alice,
+        server=linux.server,
+        severity=INFO,
+        confidence=PROBABLE,
+    )
+    linux.clean()
+
+
+def test_umntall_ineffective__silent_when_a_list_shows_that_it_was_not(linux: Lab) -> None:
+    linux.mounted(linux.alice)
+    linux.alice.umntall(linux.server)
+    linux.world.wait(5)
+    linux.bob.dump(linux.server, [])
+    linux.silent("umntall-ineffective")
+
+
+@pytest.mark.parametrize("terrain", ["ganesha6", "opaque"])
+def test_umntall_ineffective__silent_about_servers_that_are_not_linux(terrain: str) -> None:
+    lab = Lab(terrain)
+    lab.mounted(lab.alice)
+    lab.alice.umntall(lab.server)
+    lab.later(60)
     lab.silent("umntall-ineffective")
 
 
