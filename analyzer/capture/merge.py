@@ -107,6 +107,7 @@ class Opened:
         self.at = self.rows = 0
         self.keys: NDArray[np.int64] = np.zeros(0, np.int64)
         self._latest = 0
+        self.floor = -1  # of the region that the block is in
 
     def refill(self) -> bool:
         """Read the next block if there is nothing left of the last; whether there is something."""
@@ -114,6 +115,7 @@ class Opened:
             self.at, self.rows = 0, self.reader.read_block(self.table)
             self.keys = np.maximum.accumulate(self.table.time[: self.rows])
             if self.rows:
+                self.floor = self.reader.floor
                 self.keys = np.maximum(self.keys, self._latest)
                 self._latest = int(self.keys[-1])
         return self.at < self.rows
@@ -151,6 +153,7 @@ class Merger:
         self._merged: Packets | None = None
         self._active: list[Opened] = []
         self._free = list(range(room.slots))[::-1]
+        self._floors = [[floor + slot * room.size for floor in room.floors] for slot in range(room.slots)]
         self._next_time: float | None = None
         self._last_time = 0
 
@@ -224,7 +227,7 @@ class Merger:
                 return False
         self._next_time = None
         slot = self._free.pop()
-        floors = [floor + slot * self._room.size for floor in self._room.floors]
+        floors = self._floors[slot]
         source, faults = open_source(path), new_faults()
         reader = Reader(source, self._memory, floors[0], self._compiled, faults, 1, floors, self._room.size)
         one = Opened(source, reader, rank, slot, self._rows, faults)
@@ -250,6 +253,7 @@ class Merger:
         one.source.close()
         self._active.remove(one)
         self._free.append(one.slot)
+        self._floors[one.slot].sort(key=one.floor.__eq__)  # its last block may be looked at still
         for fault in (Fault.FILE_CUT_SHORT, Fault.FILE_DAMAGED):
             for _ in range(int(one.faults.count[fault])):
                 note(self._faults, fault, 0)

@@ -127,6 +127,11 @@ class Reader:
         return 0
 
     @property
+    def floor(self) -> int:
+        """Where the region begins that the last block is in."""
+        return self._floor
+
+    @property
     def ended(self) -> bool:
         """Whether the capture is over."""
         return self._ended

@@ -57,9 +57,17 @@ class Merged:
             self.merger = Merger(self.paths, memory, room, compiled, self.faults, rows)
             self.rows: list[Row] = []
             self.most_open = 0
+            before = None
             for block in self.merger.blocks():
                 self.most_open = max(self.most_open, len(self.merger._active))
-                self.rows += _rows(memory, block.packets, block.rows, block.files, block.numbers)
+                now = _rows(memory, block.packets, block.rows, block.files, block.numbers)
+                if before is not None and regions > 1:  # what was handed out last is there still
+                    assert [memory[at : at + len(data)].tobytes() for at, data in before] == [
+                        data for _, data in before
+                    ]
+                starts = block.packets.start[: block.rows].tolist()
+                before = [(at, row.data) for at, row in zip(starts, now, strict=True)]
+                self.rows += now
 
     @property
     def met(self) -> dict[str, int]:
@@ -129,6 +137,14 @@ def test_files_larger_than_their_room(compiled: bool, regions: int) -> None:
     ]
     merged = Merged(files, 1 << 14, compiled, regions)
     assert merged.rows == as_mergecap([files[n] for n in merged.order])
+
+
+@pytest.mark.parametrize("files", [3, MOST_TOGETHER + 3])
+def test_a_file_that_ends_leaves_its_last_block_alone(files: int) -> None:
+    packets = [
+        [Packet(bytes([n, i] * 20), BASE + 10_000 * n + 1000 * i) for i in range(3)] for n in range(files)
+    ]
+    assert Merged(packets, regions=2).rows == as_mergecap(packets)
 
 
 def test_of_a_ring_buffer_only_neighbours_are_open() -> None:
