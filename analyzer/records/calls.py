@@ -26,7 +26,7 @@ from analyzer.protocols import LABELS, REGISTRY, find
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.rpc import AUTH_FLAVORS, AUTH_SYS, AUTH_SYS_BODY, RPC_STATUS
 from analyzer.records.fields import NAMED_HANDLES, Kind, Part, recipe
-from analyzer.records.gather import Gatherer, Texts
+from analyzer.records.gather import Gatherer, Texts, distinct, first_of_each
 from analyzer.records.handles import HandleTable
 from analyzer.schema.batch import Decoder
 from analyzer.schema.program import CALL, REPLY
@@ -39,6 +39,35 @@ PRIVACY = 3
 NO_REPLY = -(2**63)
 CALLBACKS = (5, 10)  # NLM GRANTED, GRANTED_MSG: the caller is the server of the file
 TRANSPORTS = {6: "TCP", 17: "UDP"}
+BASE = (
+    *("call_frame", "call_first_frame", "reply_frame", "retransmit_of", "file", "frame_in_file", "time"),
+    *("latency", "client", "client_port", "server", "server_port", "transport", "xid", "program", "version"),
+    *("procedure", "rpc_status", "auth", "retransmits", "call_bytes", "reply_bytes"),
+)
+"""Columns of every row."""
+OF_CALL = {
+    "call_frame": "frame",
+    "call_first_frame": "first_frame",
+    "time": "time",
+    "client": "src",
+    "client_port": "sport",
+    "server": "dst",
+    "server_port": "dport",
+    "transport": "transport",
+    "xid": "xid",
+    "version": "version",
+    "call_bytes": "size",
+}
+"""Those that are a column of its message, for a call and for a reply without a call."""
+OF_ORPHAN = {
+    "reply_frame": "frame",
+    "client": "dst",
+    "client_port": "dport",
+    "server": "src",
+    "server_port": "sport",
+    "reply_bytes": "size",
+}
+NOT_OF_ORPHANS = ("call_frame", "call_first_frame", "retransmits", "call_bytes")
 
 Rows = NDArray[np.intp]
 Bools = NDArray[np.bool_]
@@ -49,47 +78,51 @@ class Vocabulary:
 
     def __init__(self) -> None:
         self.words: list[str] = []
+        self._places: dict[str, int] = {}
         self._codes: dict[object, int] = {}
 
     def code(self, key: object, word: str) -> int:
         """The code of `key`, which is written as `word`."""
         found = self._codes.get(key)
         if found is None:
-            if word not in self.words:
+            found = self._codes[key] = self._places.setdefault(word, len(self.words))
+            if found == len(self.words):
                 self.words.append(word)
-            found = self._codes[key] = self.words.index(word)
         return found
 
     def codes(self, values: NDArray[Any], word: Callable[[int], str], scope: object = None) -> I32:
         """The codes of many numbers; -1 stays -1."""
-        unique, place = np.unique(values, return_inverse=True)
+        unique, place = distinct(values)
         codes = [-1 if v == -1 else self.code((scope, v), word(v)) for v in unique.tolist()]
         return np.array(codes, np.int32)[place]
 
 
 @dataclass(slots=True)
 class Piece:
-    """Values of one column for some rows of a chunk."""
+    """Values of one column for some rows of a chunk: texts in that order, or `which` of them each row has."""
 
     rows: Rows
     values: NDArray[Any] | Texts
+    which: Rows | None = None
 
 
 @dataclass(slots=True)
 class Chunk:
-    """Rows of one block. `base` has a value for every row, -1 where there is none."""
+    """Rows of one block. `base` has a value for every row, -1 where there is none; its columns are the rows
+    of `matrix`."""
 
     rows: int
-    base: dict[str, NDArray[Any]]
+    matrix: I64
+    base: dict[str, I64]
     serials: I64  # of the calls among the rows
     call_rows: Rows  # their rows
     open: int
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
 
-    def add(self, column: str, rows: Rows, values: NDArray[Any] | Texts) -> None:
+    def add(self, column: str, rows: Rows, values: NDArray[Any] | Texts, which: Rows | None = None) -> None:
         """Put values of a column into some rows."""
         if len(rows):
-            self.pieces.setdefault(column, []).append(Piece(rows, values))
+            self.pieces.setdefault(column, []).append(Piece(rows, values, which))
 
 
 class Calls:
@@ -152,38 +185,27 @@ class Calls:
         """Rows of a block, with all that does not need decoding."""
         rows = np.flatnonzero((m.reply == 0) | (m.call < 0))
         is_call = m.reply[rows] == 0
-        calls = rows[is_call]
-        none = np.full(len(rows), -1, np.int64)
-        client = np.where(is_call, m.src[rows], m.dst[rows])
-        server = np.where(is_call, m.dst[rows], m.src[rows])
-        file, number = self._file(m.frame[rows])
-        base = {
-            "call_frame": np.where(is_call, m.frame[rows], -1),
-            "call_first_frame": np.where(is_call, m.first_frame[rows], -1),
-            "reply_frame": np.where(is_call, -1, m.frame[rows]),
-            "retransmit_of": none.copy(),
-            "file": file,
-            "frame_in_file": number,
-            "time": m.time[rows],
-            "latency": np.full(len(rows), NO_REPLY, np.int64),
-            "client": client,
-            "client_port": np.where(is_call, m.sport[rows], m.dport[rows]),
-            "server": server,
-            "server_port": np.where(is_call, m.dport[rows], m.sport[rows]),
-            "transport": self.vocabulary("transport").codes(
-                m.transport[rows], lambda number: TRANSPORTS.get(number, str(number))
-            ),
-            "xid": m.xid[rows],
-            **self._kinds(m, rows),
-            "rpc_status": self._rpc_status(np.where(is_call, -1, m.status[rows])),
-            "auth": self.vocabulary("auth").codes(
-                np.where(is_call, m.flavor[rows], -1), lambda number: AUTH_FLAVORS.get(number, str(number))
-            ),
-            "retransmits": np.where(is_call, 0, -1),
-            "call_bytes": np.where(is_call, m.size[rows], -1),
-            "reply_bytes": np.where(is_call, -1, m.size[rows]),
-        }
-        chunk = Chunk(len(rows), base, m.call[calls], np.flatnonzero(is_call), len(calls))
+        calls, orphans = rows[is_call], np.flatnonzero(~is_call)
+        matrix = np.full((len(BASE), len(rows)), -1, np.int64)
+        base = dict(zip(BASE, matrix, strict=True))
+        for column, source in OF_CALL.items():
+            base[column][:] = getattr(m, source)[rows]
+        base["file"][:], base["frame_in_file"][:] = self._file(m.frame[rows])
+        base["latency"][:] = NO_REPLY
+        base["transport"][:] = self.vocabulary("transport").codes(
+            base["transport"], lambda number: TRANSPORTS.get(number, str(number))
+        )
+        base["auth"][:] = self.vocabulary("auth").codes(
+            np.where(is_call, m.flavor[rows], -1), lambda number: AUTH_FLAVORS.get(number, str(number))
+        )
+        base["program"][:], base["procedure"][:] = self._kinds(m, rows)
+        base["retransmits"][:] = 0
+        for column in NOT_OF_ORPHANS:
+            base[column][orphans] = -1
+        for column, source in OF_ORPHAN.items():
+            base[column][orphans] = getattr(m, source)[rows[orphans]]
+        base["rpc_status"][orphans] = self._rpc_status(m.status[rows[orphans]])
+        chunk = Chunk(len(rows), matrix, base, m.call[calls], np.flatnonzero(is_call), len(calls))
         self._remember(m, calls)
         self._mark_copies(m, calls, chunk)
         return chunk
@@ -195,8 +217,8 @@ class Calls:
         codes = [self.vocabulary("file").code(number, path) for number, path in enumerate(places.paths)]
         return np.array([*codes, -1], np.int32)[files], numbers
 
-    def _kinds(self, m: Messages, rows: Rows) -> dict[str, NDArray[Any]]:
-        """Program, version and procedure, as the standards call them."""
+    def _kinds(self, m: Messages, rows: Rows) -> tuple[I32, I32]:
+        """Program and procedure, as the standards call them."""
         numbers = (m.program[rows], m.version[rows], m.procedure[rows])
         programs, procedures = np.full(len(rows), -1, np.int32), np.full(len(rows), -1, np.int32)
         for kind, group in _groups(*numbers):
@@ -206,7 +228,7 @@ class Calls:
             declared = find(*kind)
             word = declared.name if declared else str(kind[2])
             procedures[group] = self.vocabulary("procedure").code(kind, word)
-        return {"program": programs, "version": numbers[1], "procedure": procedures}
+        return programs, procedures
 
     def _rpc_status(self, status: I64) -> I32:
         return self.vocabulary("rpc_status").codes(status, lambda number: RPC_STATUS.get(number, str(number)))
@@ -269,19 +291,26 @@ class Calls:
             return
         assert self._credentials is not None and self._gatherer is not None
         start = m.cred[calls[chosen]]
-        found = self._credentials.decode(memory, start, start + m.cred_size[calls[chosen]])
+        stop = start + m.cred_size[calls[chosen]]
+        firsts, which = self._gatherer.repeats(memory, start, stop)
+        found = self._credentials.decode(memory, start[firsts], stop[firsts])
         rows = chunk.call_rows[chosen]
         for name in ("uid", "gid"):
-            good = np.flatnonzero(found.valid[name])
-            chunk.add(name, rows[good], found.values[name][good])
-        self._add_spans(memory, found, "machinename", "machine", "text", chunk, rows)
+            good = np.flatnonzero(found.valid[name][which])
+            chunk.add(name, rows[good], found.values[name][which[good]])
+        named = found.valid["machinename"]
+        good = np.flatnonzero(named[which])
+        names = self._gatherer.texts(
+            memory, found.start["machinename"][named], found.stop["machinename"][named], is_hex=False
+        )
+        chunk.add("machine", rows[good], names, (np.cumsum(named) - 1)[which[good]])
 
     def _answer(self, memory: Bytes, m: Messages) -> None:
         """What the replies say goes into the rows of their calls; the first reply to a call counts."""
         replies = np.flatnonzero((m.reply == 1) & (m.call >= 0))
         if not len(replies):
             return
-        serials, first = np.unique(m.call[replies], return_index=True)
+        serials, first = first_of_each(m.call[replies])
         replies = replies[first]
         found = 0
         for chunk, rows, mine in self._located(serials, list(self._chunks)):
@@ -322,7 +351,7 @@ class Calls:
         found = decoder[0].decode(memory, start, start + m.body_kept[messages], m.body_size[messages])
         for part in decoder[1]:
             if part.kind in ("text", "hex"):
-                good = self._add_spans(memory, found, part.wire, part.column, part.kind, chunk, rows)
+                good = self._add_spans(memory, found, part, chunk, rows)
                 if part.column in NAMED_HANDLES and len(good):
                     ids = self._handles(memory, found, part.wire, good, servers)
                     chunk.add(NAMED_HANDLES[part.column], rows[good], ids)
@@ -339,15 +368,14 @@ class Calls:
             values, lambda number: names.get(number, str(number)), scope
         )
 
-    def _add_spans(
-        self, memory: Bytes, found: Columns, wire: str, column: str, kind: str, chunk: Chunk, rows: Rows
-    ) -> Rows:
+    def _add_spans(self, memory: Bytes, found: Columns, part: Part, chunk: Chunk, rows: Rows) -> Rows:
         """Copy the spans of a column out of memory; return which messages had one."""
         assert self._gatherer is not None
-        good = np.flatnonzero(found.valid[wire])
+        good = np.flatnonzero(found.valid[part.wire])
         if len(good):
-            gather = self._gatherer.hex if kind == "hex" else self._gatherer.texts
-            chunk.add(column, rows[good], gather(memory, found.start[wire][good], found.stop[wire][good]))
+            start, stop = found.start[part.wire][good], found.stop[part.wire][good]
+            texts = self._gatherer.texts(memory, start, stop, part.kind == "hex")
+            chunk.add(part.column, rows[good], texts)
         return good
 
     def _handles(self, memory: Bytes, found: Columns, wire: str, good: Rows, servers: I64) -> I32:
@@ -374,12 +402,14 @@ def _groups(program: I64, version: I64, procedure: I64) -> Iterator[tuple[Kind, 
     """Indices by program, version and procedure."""
     if not len(program):
         return
-    order = np.lexsort((procedure, version, program))
-    changes = np.zeros(len(order) - 1, np.bool_)
+    code = np.zeros(len(program), np.intp)
     for column in (program, version, procedure):
-        ordered = column[order]
-        changes |= ordered[1:] != ordered[:-1]
-    for group in np.split(order, np.flatnonzero(changes) + 1):
+        unique, place = distinct(column)
+        if len(unique) > 1:
+            code = distinct(code * len(unique) + place)[1]
+    order = np.argsort(code.astype(np.uint16) if code.max() < 1 << 16 else code, kind="stable")
+    ordered = code[order]
+    for group in np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1):
         at = int(group[0])
         yield (int(program[at]), int(version[at]), int(procedure[at])), group
 

@@ -3,21 +3,30 @@
 In: memory, and where each value starts and stops. Out: `Texts`: the bytes of all values behind one another.
 
 Theory. Memory is overwritten with the next block, so what a table shows is copied out, all values of a
-column in one pass. Handles and cookies are written as hex on the way.
+column in one pass. What is the same in message after message (credentials) is found by its bytes, compared
+with those that last had the same place in a small table: what is not found again is only kept twice.
 
-Never: decides what text is safe to show; it only says whether all of it is plain ASCII.
+Never: decides how a value is shown.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
+from analyzer.schema.batch import views
 from analyzer.tables import I64, Bytes
+
+SPARE = 4  # a word may be written at every byte of what is copied
+PLACES = 1024  # a power of two
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,38 +35,78 @@ class Texts:
 
     data: Bytes
     offsets: I64
-    is_plain: bool  # only printable ASCII
+    is_hex: bool  # to be shown as hex
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-
-@kernel
-def copy_spans(memory: Any, starts: Any, offsets: Any, out: Any) -> Any:
-    """Copy each span to its place; how many bytes are not printable ASCII."""
-    odd = 0
-    for i in range(len(starts)):
-        source = int(starts[i]) - int(offsets[i])
-        for at in range(int(offsets[i]), int(offsets[i + 1])):
-            value = int(memory[source + at])
-            out[at] = value
-            if value < 32 or value > 126:
-                odd += 1
-    return odd
+    def __iter__(self) -> Iterator[bytes]:
+        """The values, one by one."""
+        data, ends = self.data.tobytes(), self.offsets.tolist()
+        return (data[start:stop] for start, stop in pairwise(ends))
 
 
 @kernel
-def copy_hex(memory: Any, starts: Any, offsets: Any, out: Any) -> None:
-    """Write each span as lower-case hex to its place."""
+def copy_spans(memory: Any, words: Any, starts: Any, offsets: Any, out: Any, out_words: Any) -> None:
+    """Copy each span to its place."""
     for i in range(len(starts)):
         source = int(starts[i])
-        for at in range(int(offsets[i]), int(offsets[i + 1]), 2):
-            value = int(memory[source])
-            high = value >> 4
-            low = value & 15
-            out[at] = high + 48 if high < 10 else high + 87
-            out[at + 1] = low + 48 if low < 10 else low + 87
+        at = int(offsets[i])
+        stop = int(offsets[i + 1])
+        while at + 4 <= stop:
+            out_words[at] = words[source]
+            at += 4
+            source += 4
+        while at < stop:
+            out[at] = memory[source]
+            at += 1
             source += 1
+
+
+@kernel
+def is_same(memory: Any, words: Any, one: Any, other: Any, size: Any) -> Any:
+    """Whether two spans have the same bytes."""
+    done = 0
+    while done + 4 <= size:
+        if int(words[one + done]) != int(words[other + done]):
+            return False
+        done += 4
+    while done < size:
+        if int(memory[one + done]) != int(memory[other + done]):
+            return False
+        done += 1
+    return True
+
+
+@kernel
+def find_repeats(
+    memory: Any, words: Any, starts: Any, stops: Any, places: Any, firsts: Any, which: Any
+) -> Any:
+    """Number the spans, those that repeat one alike: its number in `which`; `firsts` has a span of each.
+
+    Returns how many there are.
+    """
+    count = 0
+    for i in range(len(starts)):
+        start = int(starts[i])
+        size = int(stops[i]) - start
+        h = size
+        for at in range(start, start + size - 3, 4):
+            h = ((h ^ (int(words[at]) & 0xFFFFFFFF)) * 0x01000193) & 0xFFFFFFFF
+        place = (h ^ (h >> 16)) & (PLACES - 1)
+        found = int(places[place])
+        if found >= 0:
+            other = int(firsts[found])
+            alike = int(stops[other]) - int(starts[other]) == size
+            if not alike or not is_same(memory, words, start, int(starts[other]), size):
+                found = -1
+        if found < 0:
+            found = count
+            firsts[count] = i
+            places[place] = count
+            count += 1
+        which[i] = found
+    return count
 
 
 class Gatherer:
@@ -65,22 +114,45 @@ class Gatherer:
 
     def __init__(self, compiled: bool) -> None:
         self._copy = compiled_kernel(copy_spans) if compiled else copy_spans
-        self._hex = compiled_kernel(copy_hex) if compiled else copy_hex
+        self._repeats = compiled_kernel(find_repeats) if compiled else find_repeats
 
-    def texts(self, memory: Bytes, starts: I64, stops: I64) -> Texts:
+    def texts(self, memory: Bytes, starts: I64, stops: I64, is_hex: bool) -> Texts:
         """The spans as they are."""
-        offsets, data = _room(stops - starts)
-        odd = self._copy(memory, np.ascontiguousarray(starts), offsets, data)
-        return Texts(data, offsets, odd == 0)
+        offsets = np.zeros(len(starts) + 1, np.int64)
+        np.cumsum(stops - starts, out=offsets[1:])
+        size = int(offsets[-1])
+        data = np.empty(size + SPARE, np.uint8)
+        out_words = np.ndarray(size + 1, np.dtype("<u4"), data, strides=(1,))
+        self._copy(*views(memory), np.ascontiguousarray(starts), offsets, data, out_words)
+        return Texts(data[:size], offsets, is_hex)
 
-    def hex(self, memory: Bytes, starts: I64, stops: I64) -> Texts:
-        """The spans in hex."""
-        offsets, data = _room(2 * (stops - starts))
-        self._hex(memory, np.ascontiguousarray(starts), offsets, data)
-        return Texts(data, offsets, True)
+    def repeats(self, memory: Bytes, starts: I64, stops: I64) -> tuple[Rows, Rows]:
+        """Distinct spans (indices of one of each, some perhaps twice), and which of them each span is."""
+        firsts, which = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
+        places = np.full(PLACES, -1, np.int64)
+        count = self._repeats(*views(memory), starts, stops, places, firsts, which)
+        return firsts[:count], which
 
 
-def _room(sizes: I64) -> tuple[I64, Bytes]:
-    offsets = np.zeros(len(sizes) + 1, np.int64)
-    np.cumsum(sizes, out=offsets[1:])
-    return offsets, np.empty(int(offsets[-1]), np.uint8)
+def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], Rows]:
+    """The different numbers in order, and which of them each is; quick where they lie close together."""
+    low = int(values.min(initial=0))
+    span = int(values.max(initial=0)) - low + 1
+    if span > 4 * len(values) + 64:
+        return np.unique(values, return_inverse=True)
+    shifted = values - low
+    met = np.zeros(span, np.bool_)
+    met[shifted] = True
+    return np.flatnonzero(met) + low, (np.cumsum(met) - 1)[shifted]
+
+
+def first_of_each(values: NDArray[Any]) -> tuple[NDArray[Any], Rows]:
+    """The different numbers in order, and where each occurs first; quick where they lie close together."""
+    low = int(values.min(initial=0))
+    span = int(values.max(initial=0)) - low + 1
+    if span > 4 * len(values) + 64:
+        return np.unique(values, return_index=True)
+    first = np.full(span, -1, np.intp)
+    first[values[::-1] - low] = np.arange(len(values) - 1, -1, -1)
+    met = np.flatnonzero(first >= 0)
+    return met + low, first[met]

@@ -12,24 +12,21 @@ Never: writes; filters by hand what Arrow can.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from analyzer.records.calls import NO_REPLY
-from analyzer.records.gather import Texts
+from analyzer.records.gather import Texts, distinct
 from analyzer.render import buffers
 from analyzer.render.clean import clean
 from analyzer.render.columns import CONFIDENCES, SEVERITIES, TABLES, Column
-from analyzer.render.view import Filters, addresses
+from analyzer.render.texts import shown
 
 if TYPE_CHECKING:
     from analyzer.records.calls import Calls, Chunk, Piece
     from analyzer.render.rows import Row
-    from analyzer.sessions.world import Sessions
 
 WORDS = pa.dictionary(pa.int32(), pa.string())
 LEVELS = pa.dictionary(pa.int32(), pa.string(), ordered=True)
@@ -87,10 +84,11 @@ def _column(column: Column, values: list[Any]) -> Any:
 # -- calls --------------------------------------------------------------------------------------
 
 
-def from_chunk(chunk: Chunk, calls: Calls, engine: Any) -> Any:
-    """A chunk of the calls table."""
+def from_chunk(chunk: Chunk, rows: Any, calls: Calls, engine: Any) -> Any:
+    """Rows of a chunk of the calls table."""
     arrays = [_calls_column(column, chunk, calls, engine) for column in TABLES["calls"]]
-    return pa.Table.from_arrays(arrays, schema=schema("calls"))
+    table = pa.Table.from_arrays(arrays, schema=schema("calls"))
+    return table if len(rows) == chunk.rows else table.take(buffers.numbers(rows, pa.int64()))
 
 
 def _calls_column(column: Column, chunk: Chunk, calls: Calls, engine: Any) -> Any:
@@ -131,13 +129,13 @@ def _base(column: Column, values: Any, calls: Calls) -> Any:
 
 
 def _hosts(hosts: Any, engine: Any) -> Any:
-    unique, place = np.unique(hosts, return_inverse=True)
+    unique, place = distinct(hosts)
     return buffers.words(place, [engine.sessions.hosts.address(host) for host in unique.tolist()])
 
 
 def _paths(handles: Any, engine: Any) -> Any:
     """Paths of handles, as the sessions know them now."""
-    unique, place = np.unique(handles, return_inverse=True)
+    unique, place = distinct(handles)
     found = engine.sessions.handles.paths(handle for handle in unique.tolist() if handle >= 0)
     paths = [found.get(handle) for handle in unique.tolist()]
     known = np.array([path is not None for path in paths], np.bool_)
@@ -154,36 +152,16 @@ def _scattered(rows: int, pieces: list[Piece], dtype: Any) -> Any:
 
 def _texts(rows: int, pieces: list[Piece]) -> Any:
     where = np.full(rows, -1, np.int64)
-    base = 0
+    base, parts = 0, []
     for piece in pieces:
-        where[piece.rows] = base + np.arange(len(piece.rows))
-        base += len(piece.rows)
-    found = pa.concat_arrays([_strings(piece.values) for piece in pieces])
+        assert isinstance(piece.values, Texts)
+        where[piece.rows] = base + (np.arange(len(piece.rows)) if piece.which is None else piece.which)
+        base += len(piece.values)
+        parts.append(_strings(shown(piece.values)))
+    found = pa.concat_arrays(parts)
     return found.take(buffers.numbers(where, pa.int64(), where < 0))
 
 
-def _strings(texts: Any) -> Any:
-    """Text that is plain goes over as it is; what is not is cleaned value by value."""
+def _strings(texts: Texts) -> Any:
     offsets = pa.py_buffer(np.ascontiguousarray(texts.offsets, np.int32))
-    data = pa.py_buffer(texts.data)
-    if texts.is_plain:
-        return pa.StringArray.from_buffers(len(texts), offsets, data)
-    raw = pa.BinaryArray.from_buffers(pa.binary(), len(texts), [None, offsets, data])
-    return buffers.strings([clean(value) for value in raw.to_pylist()])
-
-
-def chosen(table: Any, filters: Filters, sessions: Sessions) -> Any:
-    """The rows of the calls table that the filters let through."""
-    tests = []
-    for column, wanted in (("client", filters.client), ("server", filters.server)):
-        if wanted is not None:
-            known = buffers.strings(sorted(addresses(sessions, wanted)))
-            tests.append(pc.is_in(table[column].cast(pa.string()), known))
-    for limit, compare in ((filters.since, pc.greater_equal), (filters.until, pc.less_equal)):
-        if limit is not None:
-            moment = pa.scalar(limit.at(sessions.start), pa.int64()).cast(TYPES["time"])
-            tests.append(compare(table["time"], moment))
-    if filters.file is not None:
-        ends = pc.ends_with(table["path"].cast(pa.string()), filters.file)
-        tests.append(pc.or_kleene(ends, pc.equal(table["fh"], filters.file)))
-    return table.filter(reduce(pc.and_kleene, tests)) if tests else table
+    return pa.StringArray.from_buffers(len(texts), offsets, pa.py_buffer(texts.data))

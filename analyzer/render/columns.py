@@ -275,6 +275,11 @@ ROW = {
 }
 
 
+def head(name: str) -> bytes:
+    """The first line of a table in CSV."""
+    return (",".join(column.name for column in TABLES[name]) + "\n").encode()
+
+
 HEAD = """\
 What `lockscope export --table TABLE` writes and `analyzer.analyze(paths).TABLE` is: CSV, Parquet, JSON lines
 and DataFrames have the same columns. Every column can be null. In CSV and JSON lines bytes are lower-case

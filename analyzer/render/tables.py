@@ -20,13 +20,12 @@ import pyarrow.compute as pc
 from analyzer.render import buffers, digits
 from analyzer.render.arrow import WORDS, schema
 from analyzer.render.clean import cell
-from analyzer.render.columns import TABLES
+from analyzer.render.columns import TABLES, head
 from analyzer.render.times import SECOND, rfc3339
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMATS = ("csv", "parquet", "jsonl")
 FORMULA = r"^[=+\-@\t\r]"
 GROUP = 1 << 15  # rows of a row group: more would make memory grow with the capture
 
@@ -57,7 +56,7 @@ class CsvWriter:
     def __init__(self, name: str, stream: IO[bytes]) -> None:
         self._stream = stream
         self._columns = TABLES[name]
-        stream.write((",".join(column.name for column in self._columns) + "\n").encode())
+        stream.write(head(name))
 
     def write(self, table: Any) -> None:
         """Add rows."""

@@ -11,9 +11,9 @@ import pytest
 from analyzer.engine import Engine
 from analyzer.protocols import find
 from analyzer.protocols.nlm import NLM
-from analyzer.records.calls import NO_REPLY, Calls, Chunk
+from analyzer.records.calls import NO_REPLY, Calls, Chunk, Piece
 from analyzer.records.fields import FIELDS, KIND_OF, recipe
-from analyzer.records.gather import Gatherer, Texts
+from analyzer.records.gather import Gatherer, Texts, distinct, first_of_each
 from analyzer.schema.program import CALL, REPLY
 from tests.messages.wire import NFS, Script, call, opaque, record, reply, words
 
@@ -43,7 +43,7 @@ class Rows:
                 continue
             values: list[Any] = [None] * chunk.rows
             for piece in chunk.pieces.get(name, []):
-                listed = _texts(piece.values) if isinstance(piece.values, Texts) else piece.values.tolist()
+                listed = _texts(piece) if isinstance(piece.values, Texts) else piece.values.tolist()
                 for row, value in zip(piece.rows.tolist(), listed, strict=True):
                     values[row] = value
             found += self._words(name, values)
@@ -56,9 +56,9 @@ class Rows:
         return [None if value is None or value < 0 else known.words[value] for value in values]
 
 
-def _texts(texts: Texts) -> list[bytes]:
-    data = texts.data.tobytes()
-    return [data[a:b] for a, b in zip(texts.offsets[:-1].tolist(), texts.offsets[1:].tolist(), strict=True)]
+def _texts(piece: Piece) -> list[bytes]:
+    texts = list(piece.values)
+    return texts if piece.which is None else [texts[number] for number in piece.which]
 
 
 def feed(rows: Rows, blocks: list[list[bytes]], compiled: bool = False) -> None:
@@ -125,7 +125,7 @@ def test_a_call_and_its_reply(compiled: bool, split: bool) -> None:
         "status": ["NFS3ERR_STALE"],
         "rpc_status": ["SUCCESS"],
     }
-    assert rows.column("fh") == [FH[4:].hex().encode()]
+    assert rows.column("fh") == [FH[4:]]
     assert rows.column("call_frame") == [3]
     assert rows.column("reply_frame") == [4]
     assert rows.column("latency") == [10_000]
@@ -192,20 +192,56 @@ def test_memory_may_be_overwritten() -> None:
     lookup = call(1, procedure=3, args=FH + opaque(b"name"))
     feed(rows, [[lookup], [reply(1, words(2, 0))]])
     assert rows.column("name") == [b"name"]
-    assert rows.column("dir_fh") == [FH[4:].hex().encode()]
+    assert rows.column("dir_fh") == [FH[4:]]
 
 
 @MODES
 def test_gather(compiled: bool) -> None:
-    memory = np.frombuffer(b"..abc\x00\xffz..", np.uint8)
-    starts, stops = np.array([2, 5, 5, 7], np.int64), np.array([5, 7, 5, 8], np.int64)
+    memory = np.frombuffer(b"..abc\x00\xffz12345678.", np.uint8)
+    starts, stops = np.array([2, 5, 5, 7, 8], np.int64), np.array([5, 7, 5, 8, 16], np.int64)
     gatherer = Gatherer(compiled)
-    texts = gatherer.texts(memory, starts, stops)
-    assert _texts(texts) == [b"abc", b"\x00\xff", b"", b"z"]
-    assert not texts.is_plain
-    assert gatherer.texts(memory, starts[:1], stops[:1]).is_plain
-    assert _texts(gatherer.hex(memory, starts, stops)) == [b"616263", b"00ff", b"", b"7a"]
-    assert len(gatherer.hex(memory, starts[:0], stops[:0])) == 0
+    texts = gatherer.texts(memory, starts, stops, is_hex=False)
+    assert list(texts) == [b"abc", b"\x00\xff", b"", b"z", b"12345678"]
+    assert list(gatherer.texts(memory, starts[:0], stops[:0], is_hex=True)) == []
+
+
+@MODES
+@pytest.mark.parametrize("sizes", [(60, 60, 61), (4, 8, 3), (0, 1, 2)], ids=str)
+def test_what_repeats_is_found_by_its_bytes(compiled: bool, sizes: tuple[int, ...]) -> None:
+    spans = [bytes(range(size)) for size in sizes] + [bytes(reversed(range(sizes[0])))]
+    spans = [*spans, spans[0] + b"\0", *spans, *spans[::-1]]
+    memory = np.frombuffer(b"".join(spans) + b"....", np.uint8)
+    ends = np.cumsum([0, *map(len, spans)])
+    firsts, which = Gatherer(compiled).repeats(memory, ends[:-1].copy(), ends[1:].copy())
+    assert [spans[firsts[number]] for number in which] == spans
+    assert len(firsts) <= len(spans) // 2 + 1
+
+
+def test_many_that_differ_are_all_told_apart() -> None:
+    spans = [number.to_bytes(4, "big") for number in range(5000)] * 2
+    memory = np.frombuffer(b"".join(spans), np.uint8)
+    starts = 4 * np.arange(len(spans))
+    firsts, which = Gatherer(compiled=False).repeats(memory, starts, starts + 4)
+    assert [spans[firsts[number]] for number in which] == spans
+
+
+NUMBERS = pytest.mark.parametrize(
+    "values", [[], [3], [3, 3, 1, 2, 1], [-1, 5, -1], [2**62, -(2**62), 7, 7], [0, 10**6, 10**12]], ids=str
+)
+
+
+@NUMBERS
+def test_distinct(values: list[int]) -> None:
+    unique, which = distinct(np.array(values, np.int64))
+    assert unique.tolist() == sorted(set(values))
+    assert [int(unique[number]) for number in which] == values
+
+
+@NUMBERS
+def test_first_of_each(values: list[int]) -> None:
+    unique, first = first_of_each(np.array(values, np.int64))
+    assert unique.tolist() == sorted(set(values))
+    assert first.tolist() == [values.index(value) for value in sorted(set(values))]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,201 @@
+"""A chunk of the calls table laid out for the kernel of `lines`.
+
+In: `Chunk`s, in order; what the sessions know of hosts and paths by then. Out: `Cells`.
+
+Theory. Words (hosts, paths, categories) are made into cells once and known by number from then on. A code of
+the chunk means a word by way of a list per column, in which a list of hosts and one of paths do for all
+columns that show them. When there are too many words all are forgotten, between two chunks.
+
+Never: writes; looks at rows one by one.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.records.calls import NO_REPLY
+from analyzer.records.gather import Texts
+from analyzer.render.clean import cell, clean
+from analyzer.render.columns import TABLES, Column
+from analyzer.render.lines import DURATION, HEX, INT, SPARE, TEXT, TIME, UINT, WORD, Cells
+from analyzer.render.texts import cleaned
+from analyzer.tables import I32, I64, Bytes
+
+if TYPE_CHECKING:
+    from analyzer.records.calls import Calls, Chunk
+
+COLUMNS = TABLES["calls"]
+HOSTS = ("client", "server")
+PATHS = ("path", "dir_path")
+KINDS = {"int": INT, "uint": UINT, "time": TIME, "duration": DURATION, "wire": TEXT, "hex": HEX}
+MOST_WORDS = 8 << 20  # bytes of words that are known at once
+TRUTHS = ("false", "true")
+
+
+class Words:
+    """Cells that occur again and again, by number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._ends = array("q", [0])
+        self._data = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def number(self, cell: str) -> int:
+        """The number of a cell."""
+        found = self._numbers.get(cell)
+        if found is None:
+            found = self._numbers[cell] = len(self._numbers)
+            self._data += cell.encode()
+            self._ends.append(len(self._data))
+        return found
+
+    def numbers(self, words: Iterable[str | None]) -> list[int]:
+        """The numbers of texts as cells; -1 for None."""
+        return [-1 if word is None else self.number(quoted(word)) for word in words]
+
+    def laid_out(self) -> tuple[I64, NDArray[np.uint8]]:
+        """Where the cells end, the first one behind one that is empty, and their bytes."""
+        data = np.zeros(len(self._data) + SPARE, np.uint8)
+        data[:-SPARE] = self._data
+        return np.array(self._ends, np.int64), data
+
+
+def quoted(word: str) -> str:
+    """A text from the wire as a cell of CSV."""
+    return '"' + cell(clean(word)).replace('"', '""') + '"'
+
+
+class Lookups(NamedTuple):
+    """What the codes of a chunk mean: for each list of words the number of each code's, and the words."""
+
+    numbers: dict[str, I32]
+    word_ends: I64
+    words: Bytes
+
+
+class Dictionary:
+    """Knows the words of one table."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self._forget()
+
+    def _forget(self) -> None:
+        self._words = Words()
+        self._by_code: dict[str, list[int]] = {}
+        self._hosts: I32 = np.full(1, -1, np.int32)
+
+    def lookups(self, chunk: Chunk, engine: Any) -> Lookups:
+        """What the codes of a chunk mean now."""
+        if len(self._words) > MOST_WORDS:
+            self._forget()
+        there = {*chunk.base, *chunk.pieces}
+        names = dict.fromkeys(_list_name(column) for column in COLUMNS if column.name in there)
+        numbers = {name: self._numbers(name, chunk, engine) for name in names if name is not None}
+        return Lookups(numbers, *self._words.laid_out())
+
+    def _numbers(self, name: str, chunk: Chunk, engine: Any) -> I32:
+        """The number of each code's word."""
+        if name == "host":
+            return self._of_hosts(chunk, engine)
+        if name == "path":
+            return self._of_paths(chunk, engine)
+        if name == "bool":
+            return np.array([self._words.number(word) for word in TRUTHS], np.int32)
+        known = self._by_code.setdefault(name, [])
+        known += self._words.numbers(self._calls.vocabulary(name).words[len(known) :])
+        return np.array(known, np.int32)
+
+    def _of_hosts(self, chunk: Chunk, engine: Any) -> I32:
+        met = _met(chunk.base[name] for name in HOSTS)
+        if len(met) and int(met[-1]) >= len(self._hosts):
+            more = np.full(2 * int(met[-1]), -1, np.int32)
+            self._hosts = np.concatenate([self._hosts, more])
+        new = met[self._hosts[met] < 0].tolist()
+        self._hosts[new] = self._words.numbers(map(engine.sessions.hosts.address, new))
+        return self._hosts
+
+    def _of_paths(self, chunk: Chunk, engine: Any) -> I32:
+        met = _met(piece.values for name in PATHS for piece in chunk.pieces.get(name, ()))
+        handles = met.tolist()
+        paths = engine.sessions.handles.paths(handles)
+        numbers = np.full(handles[-1] + 1 if handles else 0, -1, np.int32)
+        numbers[met] = self._words.numbers(map(paths.get, handles))
+        return numbers
+
+
+def cells(chunk: Chunk, lookups: Lookups) -> Cells:
+    """A chunk as it is to be written."""
+    slots = {name: (1, slot) for slot, name in enumerate(chunk.base)}
+    slots |= {name: (0, slot) for slot, name in enumerate(chunk.pieces)}
+    firsts: dict[str | None, int] = {None: -1}
+    size = 0
+    for name, numbers in lookups.numbers.items():
+        firsts[name] = size
+        size += len(numbers)
+    columns: list[tuple[int, ...]] = []
+    commas = 0
+    for column in COLUMNS:
+        if column.name in slots:
+            of = _list_name(column)
+            kind = KINDS[column.kind] if of is None else WORD
+            none = -1 if kind in (INT, WORD) else NO_REPLY
+            columns.append((kind, *slots[column.name], none, firsts[of], commas))
+            commas = 0
+        commas += 1
+    every = np.concatenate(list(lookups.numbers.values()))
+    laid_out = np.array(columns, np.int64), commas - 1, chunk.matrix, *_scattered(chunk)
+    return Cells(*laid_out, every, lookups.word_ends, lookups.words)
+
+
+def _list_name(column: Column) -> str | None:
+    """Which list of words the codes of a column are of; None where it has none."""
+    if column.name in HOSTS:
+        return "host"
+    if column.kind == "category":
+        return column.name
+    return column.kind if column.kind in ("path", "bool") else None
+
+
+def _met(columns: Iterable[Any]) -> NDArray[np.intp]:
+    """The numbers that occur, from 0 on, in order."""
+    found = np.zeros(0, np.bool_)
+    for column in columns:
+        known = column[column >= 0]
+        most = int(known.max(initial=-1)) + 1
+        if most > len(found):
+            found = np.concatenate([found, np.zeros(most - len(found), np.bool_)])
+        found[known] = True
+    return np.flatnonzero(found)
+
+
+def _scattered(chunk: Chunk) -> tuple[I32, I64, I64, NDArray[np.uint8]]:
+    """`place`, `values`, `text_ends` and `texts` of a chunk."""
+    place = np.full((len(chunk.pieces), chunk.rows), -1, np.int32)
+    values: list[NDArray[Any]] = [np.zeros(0, np.int64)]
+    ends: list[NDArray[Any]] = [np.zeros(1, np.int64)]
+    data: list[NDArray[np.uint8]] = []
+    numbers = texts = size = 0
+    for slot, pieces in enumerate(chunk.pieces.values()):
+        for piece in pieces:
+            if isinstance(piece.values, Texts):
+                which = piece.which if piece.which is not None else np.arange(len(piece.rows))
+                place[slot, piece.rows] = which + texts
+                shown = piece.values if piece.values.is_hex else cleaned(piece.values)
+                ends.append(shown.offsets[1:] + size)
+                data.append(shown.data)
+                texts += len(shown)
+                size += len(shown.data)
+            else:
+                place[slot, piece.rows] = np.arange(numbers, numbers + len(piece.rows))
+                values.append(piece.values)
+                numbers += len(piece.rows)
+    return place, np.concatenate(values), np.concatenate(ends), np.concatenate([*data, np.zeros(1, np.uint8)])

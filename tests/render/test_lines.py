@@ -1,0 +1,149 @@
+"""The kernel writes the CSV that the Arrow writer writes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analyzer.engine import analyze
+from analyzer.records.calls import Calls, Chunk
+from analyzer.render import cells as cells_module
+from analyzer.render import lines
+from analyzer.render.cells import Dictionary, cells
+from analyzer.render.clean import FORMULA
+from analyzer.render.export import export
+from analyzer.render.lines import DURATION, HEX, INT, SPARE, TEXT, TIME, UINT, WORD, Cells, RowWriter
+from analyzer.render.times import SECOND, rfc3339
+from analyzer.render.view import Filters
+from tests.expectations import CAPTURES
+from tests.render.captures import hostile
+
+MODES = pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+KINDS = (INT, UINT, TIME, DURATION, WORD, TEXT, HEX)
+EDGES = [0, 9, 10, 99, 100, 10**9, 10**18 - 1, 10**18, 2**63 - 1]
+NONE = -(2**63)
+DAY = 86_400 * SECOND
+MOMENTS = [0, -1, SECOND - 1, 951_782_400 * SECOND, 951_868_800 * SECOND - 1, 4_102_444_800 * SECOND, -DAY]
+TEXTS = [b"", b'"', b'a"b""', b"=1", b"'x", b"-", b"\t", b"a,b\nc", "\u00e9".encode()]
+CELLS = ['"a"', '"=b"', '""', "true"]
+VALUES: dict[int, st.SearchStrategy[Any]] = {
+    INT: st.integers(-(2**63) + 1, 2**63 - 1) | st.sampled_from(EDGES + [-edge for edge in EDGES]),
+    UINT: st.integers(0, 2**64 - 1) | st.sampled_from([*EDGES, 2**63, 2**64 - 1]),
+    TIME: st.integers(-(2**62), 2**63 - 1) | st.sampled_from(MOMENTS),
+    DURATION: st.integers(0, 2**63 - 1) | st.sampled_from(EDGES),
+    WORD: st.sampled_from(CELLS),
+    TEXT: st.binary(max_size=20) | st.sampled_from(TEXTS),
+    HEX: st.binary(max_size=20),
+}
+ROWS = st.lists(st.tuples(*(st.none() | VALUES[kind] for kind in KINDS)), min_size=1, max_size=8)
+
+
+def shown(kind: int, value: Any) -> bytes:
+    """A cell, as simply as it can be said."""
+    if value is None:
+        return b""
+    if kind in (INT, UINT):
+        return b"%d" % value
+    if kind == WORD:
+        return bytes(value.encode())
+    if kind == TIME:
+        return b'"%s"' % rfc3339(value).encode()
+    if kind == DURATION:
+        return b'"%d.%09d"' % divmod(value, SECOND)
+    if kind == HEX:
+        return b'"%s"' % value.hex().encode()
+    risky = value.startswith(tuple(start.encode() for start in FORMULA))
+    return b'"%s%s"' % (b"'" if risky else b"", value.replace(b'"', b'""'))
+
+
+def laid_out(rows: Sequence[tuple[Any, ...]]) -> Cells:
+    """Columns of all kinds, every other one in `base`, with three empty ones in front of each."""
+    base = np.full((len(KINDS), len(rows)), NONE, np.int64)
+    place = np.full((len(KINDS), len(rows)), -1, np.int32)
+    values, texts = [0], [b"somebody else's"]
+    for row, row_values in enumerate(rows):
+        for slot, (kind, value) in enumerate(zip(KINDS, row_values, strict=True)):
+            if value is None:
+                continue
+            if kind in (TEXT, HEX):
+                place[slot, row] = len(texts)
+                texts.append(value)
+                continue
+            number = 1 + CELLS.index(value) if kind == WORD else value
+            base[slot, row] = np.uint64(number & (2**64 - 1)).astype(np.int64)
+            place[slot, row] = len(values)
+            values.append(int(base[slot, row]))
+    in_base = [kind in (INT, TIME, WORD) for kind in KINDS]
+    columns = [(kind, in_base[slot], slot, NONE, 1, 4) for slot, kind in enumerate(KINDS)]
+    encoded = [word.encode() for word in CELLS]
+    return Cells(
+        np.array(columns, np.int64),
+        2,
+        base,
+        place,
+        np.array(values, np.int64),
+        np.cumsum([0, *map(len, texts)]),
+        np.frombuffer(b"".join(texts) + b".", np.uint8),
+        np.array([-1, -1, *range(len(CELLS))], np.int32),
+        np.cumsum([0, *map(len, encoded)]),
+        np.frombuffer(b"".join(encoded) + bytes(SPARE), np.uint8),
+    )
+
+
+def expected(rows: Sequence[tuple[Any, ...]]) -> bytes:
+    return b"".join(
+        b"".join(b",,,," + shown(kind, value) for kind, value in zip(KINDS, row, strict=True)) + b",,\n"
+        for row in rows
+    )
+
+
+def written(made: Cells, rows: Sequence[int], compiled: bool = False) -> bytes:
+    return b"".join(map(bytes, RowWriter(compiled).lines(made, np.array(rows, np.intp))))
+
+
+@given(ROWS)
+def test_any_cell(rows: list[tuple[Any, ...]]) -> None:
+    assert written(laid_out(rows), range(len(rows))) == expected(rows)
+
+
+@settings(max_examples=30)
+@given(ROWS)
+def test_machine_code_writes_the_same(rows: list[tuple[Any, ...]]) -> None:
+    assert written(laid_out(rows), range(len(rows)), compiled=True) == expected(rows)
+
+
+def test_chosen_rows_in_little_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(n, n, n * DAY, n, '"a"', b'"' * n, bytes(n)) for n in range(40)]
+    some = [3, 4, 17, 39]
+    monkeypatch.setattr(lines, "ROOM", 8)
+    assert written(laid_out(rows), some) == expected([rows[n] for n in some])
+    assert written(laid_out(rows), []) == b""
+
+
+@MODES
+@pytest.mark.parametrize(
+    "name", ["hostile", "umnt_unlock_dropped", "server_reboot_reclaim", "callback_blocked"]
+)
+def test_a_capture(name: str, compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = hostile(tmp_path / "hostile.pcap") if name == "hostile" else CAPTURES / "lab" / f"{name}.pcap"
+    by_arrow = io.BytesIO()
+    export(lambda taps: analyze([str(path)], taps=taps, compiled=False), "calls", "csv", by_arrow, Filters())
+    monkeypatch.setattr(cells_module, "MOST_WORDS", 0)  # forgets what it can
+    found: list[bytes] = []
+
+    def ready(chunk: Chunk, engine: Any) -> None:
+        made = cells(chunk, dictionary.lookups(chunk, engine))
+        found.append(written(made, range(chunk.rows), compiled))
+
+    calls = Calls(ready)
+    dictionary = Dictionary(calls)
+    analyze([str(path)], taps=[calls], compiled=False)
+    calls.finish()
+    assert b"".join(found) == by_arrow.getvalue().partition(b"\n")[2]
