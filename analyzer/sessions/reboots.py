@@ -196,9 +196,12 @@ def _port(reply: Reply) -> int | None:
     if port is not None:
         return int(port)
     address = reply.result.get("addr")
-    if address is None:
-        return None
-    parts = bytes(address).rsplit(b".", 2)
+    return None if address is None else port_of_address(bytes(address))
+
+
+def port_of_address(address: bytes) -> int:
+    """The port in a universal address, 0 where there is none."""
+    parts = address.rsplit(b".", 2)
     if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
         return int(parts[1]) * 256 + int(parts[2])
     return 0

@@ -29,7 +29,9 @@ def events(
     engine = Engine(True, server_model, settings=settings(parameters))
     capture = from_stdin() if source == STDIN else from_interface(source, capture_filter)
     try:
-        yield from _told(Watch(capture.pump, engine, None, capture.drops), capture)
+        watch = Watch(capture.pump, engine, None, capture.drops)
+        capture.attend(watch)
+        yield from _told(watch, capture)
     finally:
         capture.close()
 
@@ -37,6 +39,7 @@ def events(
 def _told(watch: Watch, capture: Capture) -> Iterator[Json]:
     try:
         for entries in watch.entries():
+            capture.follow()
             yield from map(event, entries)
     except AnalyzerError as error:
         raise AnalyzerError(capture.close() or str(error)) from None

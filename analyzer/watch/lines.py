@@ -41,3 +41,28 @@ class Lines:
         if lines:
             write(self._stream, lines)
             self._stream.flush()
+
+
+class Notices:
+    """Writes a line for each port that the capture filter follows."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._told = 0
+        self._gave_up = False
+
+    def tell(self, entries: Sequence[Entry], watch: Watch) -> None:  # noqa: ARG002 (as every listener)
+        """Write what became known."""
+        ports = watch.ports
+        if ports is None:
+            return
+        for port in ports.learnt[self._told :]:
+            self._write(f"port {port.number} is captured, too: {port.program} of {clean(port.host)}")
+        self._told = len(ports.learnt)
+        if ports.overflown and not self._gave_up:
+            self._gave_up = True
+            self._write("too many ports for a filter: everything is captured")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(f"lockscope: {text}\n")
+        self._stream.flush()

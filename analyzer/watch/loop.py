@@ -28,7 +28,9 @@ from analyzer.sessions.supposed import as_if_over
 from analyzer.sessions.world import Sessions
 from analyzer.watch.clock import Clock
 from analyzer.watch.diary import Diary, Entry
+from analyzer.watch.ports import Ports
 from analyzer.watch.pump import Pump
+from analyzer.watch.relay import Place, cut, last_packet, seam
 
 LOOK = 0.25  # seconds from one look of the rules to the next
 REST = 2  # a look takes a third of the time at most
@@ -77,6 +79,11 @@ class Watch:
         self.pace = Pace(since=monotonic())
         self.cost = 0.0  # seconds the last look took
         self.analysis: Analysis | None = None  # at the end
+        self.tells_drops: Callable[[], bool] = bool  # whether drops are known before the end
+        self.ports: Ports | None = None  # those that the capture filter follows
+        self._last: Place | None = None  # the last packet
+        self._overlap: Place | None = None  # the last packet of the part before this one
+        self._doubled = 0  # packets that came twice where one part overlaps another
         self._stream = stream
         self._drops = drops  # packets that the capturing program says it lost
         self._clock = Clock()
@@ -93,6 +100,11 @@ class Watch:
     def now(self) -> int:
         """The time of the capture, ns since the epoch."""
         return max(self.sessions.end, self._clock.now())
+
+    @property
+    def packets(self) -> int:
+        """Packets that came, each once."""
+        return self.reader.frames - self._doubled
 
     @property
     def source(self) -> str:
@@ -113,14 +125,34 @@ class Watch:
         """What is new after each look, often nothing; ends when the capture does, which may be far away."""
         while not self.reader.ended:
             rows = self.reader.read_block(self.engine.packets)
-            if rows:
+            if rows := self._news(rows):
                 self.engine.feed(rows)
                 self._clock.packets(self.sessions.end)
             now = monotonic()
-            self.pace.note(self.reader.frames, now)
+            self.pace.note(self.packets, now)
             if now >= self._next and (self._stream.waiting < BEHIND or now >= self._latest):
                 yield self._look(now)
         yield self._end()
+
+    def begin_part(self, _name: str) -> None:
+        """What comes now begins before what came up to now ended."""
+        self._overlap = self._last
+        self.reader.last_time = None  # packets of the overlap are no clock that goes backwards
+
+    def _news(self, rows: int) -> int:
+        """How many packets are left of a block without those that were seen before."""
+        memory, packets = self.engine.memory, self.engine.packets
+        if rows and self._overlap is not None:
+            last = self._overlap
+            if int(packets.time[rows - 1]) > last.time:
+                self._overlap = None
+            first = seam(memory, packets, rows, last)
+            rows = cut(packets, rows, first)
+            self._doubled += first
+        if rows:
+            packets.frame[:rows] -= self._doubled
+            self._last = last_packet(memory, packets, rows)
+        return rows
 
     def _look(self, begin: float) -> list[Entry]:
         """What can be said by now?"""
@@ -151,6 +183,7 @@ class Watch:
         health = engine.health()
         health.dropped_by_capture = self.drops
         info = capture_info(self._stream.path, self.reader)
+        info.packets = self.packets
         entries = self.diary.note(self._wanted(found), now, self.retention.known_since, patience=0)
         self.analysis = Analysis([info], health, engine.counts(), self.diary.told(found), engine.sessions)
         return entries

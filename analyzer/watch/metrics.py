@@ -79,6 +79,7 @@ class Metrics:
             ("mounts", "Mount sessions that are open", state.mounted),
             ("look_seconds", "What the last look of the rules took", state.cost),
             ("unread_bytes", "Bytes of the capture not yet read", state.behind),
+            ("ports", "Ports that the capture filter follows", state.ports),
         ):
             yield GaugeMetricFamily(f"lockscope_{name}", text, value=value)
         yield _labelled(

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 
 REMEMBER = 3600  # seconds
+AUTO, ALL = "auto", "all"  # what a filter may be, besides an expression
 
 
 def add_options(verb: argparse.ArgumentParser, formats: Sequence[str]) -> None:
@@ -24,7 +25,20 @@ def add_options(verb: argparse.ArgumentParser, formats: Sequence[str]) -> None:
         choices=("dumpcap", "tcpdump"),
         help="capture with this (default: dumpcap if it is there)",
     )
-    verb.add_argument("--filter", metavar="BPF", help="capture only what this filter of libpcap lets through")
+    verb.add_argument(
+        "--filter",
+        metavar="FILTER",
+        default=ALL,
+        help=f"what to capture: {ALL} (default), {AUTO} (RPC programs, on ports that become known), "
+        "or what this filter of libpcap lets through",
+    )
+    verb.add_argument(
+        "--ask",
+        metavar="HOST",
+        action="append",
+        default=[],
+        help=f"with --filter {AUTO}: ask the portmapper of HOST for ports first; may be repeated",
+    )
     verb.add_argument(
         "--jsonl", metavar="FILE", help="add an event to FILE for each finding opened or resolved"
     )

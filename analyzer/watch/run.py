@@ -25,11 +25,14 @@ from analyzer.capture.source import STDIN, open_source
 from analyzer.errors import AnalyzerError
 from analyzer.watch import ring
 from analyzer.watch.diary import Entry
+from analyzer.watch.expression import expression
 from analyzer.watch.loop import Watch
+from analyzer.watch.options import ALL, AUTO
+from analyzer.watch.ports import Ports
 from analyzer.watch.pump import Begun, Pump
+from analyzer.watch.relay import LINGER, Relay
 from analyzer.watch.tool import DUMPCAP, Child, installed
 
-LINGER = 0.5  # seconds in which the kernel hands over what it has: a capture program does not ask for it
 UNDER_WAY = 3.0  # seconds in which what was captured arrives after the end was asked for
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -45,10 +48,34 @@ class Listener(Protocol):
 class Capture:
     """Where the packets come from, and how that ends."""
 
-    def __init__(self, pump: Pump, child: Child | None = None) -> None:
+    def __init__(self, pump: Pump, child: Child | Relay | None = None, ports: Ports | None = None) -> None:
+        """`ports`: those that the filter follows."""
         self.pump = pump
         self.child = child
+        self._ports = ports
+        self._passing = len(ports.known) if ports is not None else 0  # ports in the present filter
         self._asked = False
+
+    def attend(self, watch: Watch) -> None:
+        """Let a watch find the seams, learn ports, and know how much it knows of drops."""
+        watch.tells_drops = self.tells_drops
+        if isinstance(self.child, Relay):
+            self.pump.on_file = watch.begin_part
+        if self._ports is not None:
+            watch.ports = self._ports
+            watch.engine.taps.append(self._ports.tap)
+
+    def follow(self) -> None:
+        """Let the filter follow the ports that became known."""
+        ports = self._ports
+        if ports is None or not isinstance(self.child, Relay) or self._passing == -1:
+            return
+        wanted = -1 if ports.overflown else len(ports.known)
+        if wanted != self._passing and self.child.change(filter_for(ports)):
+            self._passing = wanted
+        if self.child.failed is not None:
+            sys.stderr.write(f"lockscope: the filter stays as it is: {self.child.failed}\n")
+            self._ports = None
 
     def stop(self) -> None:
         """End it: the first time in good order, the second time at once."""
@@ -61,12 +88,17 @@ class Capture:
         _later(UNDER_WAY, self.pump.stop)
 
     def drops(self) -> int:
-        """Packets that were lost, as far as the capture program says: its last words tell."""
+        """Packets that were lost, as far as is known by now; its last words tell the rest."""
         if self.child is None:
             return 0
         if self.pump.at_end:
             self.child.wait()
+        self.child.ask_drops()
         return self.child.drops
+
+    def tells_drops(self) -> bool:
+        """Whether drops are known while it runs."""
+        return self.child is not None and self.child.tells_drops
 
     def close(self) -> str | None:
         """It is over: why, where nobody asked for it."""
@@ -89,18 +121,35 @@ def from_stdin() -> Capture:
     return Capture(Pump(STDIN, lambda: open_source(STDIN)))
 
 
-def from_interface(interface: str, capture_filter: str | None = None, program: str | None = None) -> Capture:
-    """A capture of an interface, by the program of that name or the one that is installed."""
+def from_interface(
+    interface: str, wanted: str | None = None, program: str | None = None, ports: Ports | None = None
+) -> Capture:
+    """A capture of an interface, by the program of that name or the one that is installed.
+
+    `wanted` is what the filter should be: `AUTO`, `ALL` or an expression; with `AUTO` it begins with `ports`.
+    """
     tool = installed(program)
-    child = Child(tool, interface, tool.command(interface, capture_filter))
-    return Capture(Pump(interface, child.source), child)
+    ports = (ports or Ports()) if wanted == AUTO else None
+    begun: Begun = deque()
+    relay = Relay(tool, interface, filter_for(ports) if ports else _expression(wanted), begun)
+    return Capture(Pump(interface, lambda: relay, begun), relay, ports)
 
 
-def from_ring(interface: str, capture_filter: str | None, folder: Path, size: float) -> Capture:
+def filter_for(ports: Ports) -> str | None:
+    """The filter for the ports that are known; None: everything, for there are too many."""
+    return None if ports.overflown else expression(ports.known)
+
+
+def _expression(wanted: str | None) -> str | None:
+    return None if wanted == ALL else wanted
+
+
+def from_ring(interface: str, wanted: str | None, folder: Path, size: float) -> Capture:
     """A capture of an interface that dumpcap keeps in a ring of files."""
     tool = installed(DUMPCAP.name)
     begun: Begun = deque()
-    child = Child(tool, interface, tool.command(interface, capture_filter, ring.options(folder, size)))
+    command = tool.command(interface, _expression(wanted), ring.options(folder, size))
+    child = Child(tool, interface, command)
     return Capture(Pump(interface, lambda: ring.Followed(folder, begun, child.runs), begun), child)
 
 
@@ -109,6 +158,7 @@ def run(capture: Capture, watch: Watch, listeners: list[Listener]) -> str | None
     try:
         with _asked_to_end(capture.stop), _rare_collections():
             for entries in watch.entries():
+                capture.follow()
                 _tell(listeners, entries, watch)
     except AnalyzerError as error:
         raise AnalyzerError(capture.close() or str(error)) from None

@@ -82,12 +82,17 @@ def headline(state: State) -> str:
     parts = [
         clean(state.source),
         clock(state.now)[:19] if state.now else "waiting for packets",
-        f"{state.packets:,} packets ({state.rate:,.0f}/s), {state.drops:,} dropped",
+        f"{state.packets:,} packets ({state.rate:,.0f}/s), {_drops(state)}",
         f"{len(state.findings)} findings open",
         f"{len(state.held)} locks held, {len(state.waiting)} waiting",
         f"{state.mounted} mounts",
+        *((f"{state.ports} ports captured",) if state.ports else ()),
     ]
     return " | ".join(parts)
+
+
+def _drops(state: State) -> str:
+    return f"{state.drops:,} dropped" if state.drops or state.tells_drops else "drops not told yet"
 
 
 def _locks(state: State, watch: Watch) -> Table:

@@ -28,6 +28,7 @@ class State:
     packets: int = 0
     rate: float = 0.0
     drops: int = 0
+    tells_drops: bool = False  # before the end
     messages: int = 0
     held: list[Lock] = field(default_factory=list)  # the oldest first
     waiting: list[Wait] = field(default_factory=list)
@@ -37,6 +38,7 @@ class State:
     dropped: int = 0  # of what was kept, before its age
     cost: float = 0.0  # seconds of the last look
     behind: int = 0  # bytes not yet read
+    ports: int = 0  # that the capture filter follows
 
 
 def state_of(watch: Watch) -> State:
@@ -45,9 +47,10 @@ def state_of(watch: Watch) -> State:
     return State(
         source=watch.source,
         now=watch.now,
-        packets=watch.reader.frames,
+        packets=watch.packets,
         rate=watch.pace.rate,
         drops=watch.drops,
+        tells_drops=watch.tells_drops(),
         messages=watch.engine.front.assembler.messages,
         held=[lock for lock in s.ledger.locks if lock.server_end is None],
         waiting=[wait for wait in s.ledger.waits if wait.ended is None],
@@ -57,6 +60,7 @@ def state_of(watch: Watch) -> State:
         dropped=watch.retention.dropped + s.evicted(),
         cost=watch.cost,
         behind=watch.behind,
+        ports=len(watch.ports.known) if watch.ports is not None else 0,
     )
 
 
@@ -80,7 +84,7 @@ class Outcomes:
             if offer.operation.call.frame <= self._last_offer:
                 break
             self._offers[offer] = None
-        self._last_wait = self._last_offer = watch.reader.frames
+        self._last_wait = self._last_offer = watch.packets
         for offer in list(self._offers):
             if outcome := _outcome(offer, watch.now):
                 self.callbacks[outcome] += 1

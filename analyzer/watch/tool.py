@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -22,11 +23,15 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
+from time import monotonic
 from typing import IO
 
+from analyzer.capture.pcap import HEADER
 from analyzer.capture.source import Source
 from analyzer.errors import AnalyzerError
+from analyzer.watch.counters import dropped
 
 BUFFER = 128  # MiB in the kernel: some seconds of heavy traffic while others have the processor
 PIPE = 1 << 20  # bytes between the capture program and us: fewer turns
@@ -35,13 +40,13 @@ PATIENCE = 5.0  # seconds in which a child that was asked to stop does
 
 DENIED = re.compile(r"permission|not permitted|Operation not allowed", re.IGNORECASE)
 ABSENT = re.compile(r"no such device|there is no device|no such interface|doesn't exist", re.IGNORECASE)
-DROPPED = re.compile(
-    r"received/dropped on interface .*?: \d+/(\d+)|(\d+) packets dropped by (?:kernel|interface)"
-)
+DROPPED = re.compile(r"received/dropped on (?P<who>interface) .*?: \d+/(?P<count>\d+)")
+DROPPED_BY = re.compile(r"(?P<count>\d+) packets? dropped by (?P<who>kernel|interface)")
 CHATTER = re.compile(
     r"^(Capturing on|File: |Packets captured|Packets: |Packets received|tcpdump: listening|"
-    r"\d+ packets? (captured|received|dropped))"
+    r"(tcpdump: )?\d+ packets? (captured|received|dropped))"
 )
+ASKED_EVERY = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class Tool:
     package: str  # of Debian
     arguments: tuple[str, ...]
     listing: tuple[str, ...]
+    header: int = 0  # bytes with which its output begins, and which a second output behind it must not have
+    says_when_asked: bool = False  # how many packets were dropped up to now, on SIGUSR1
 
     @property
     def path(self) -> str | None:
@@ -68,7 +75,12 @@ class Tool:
 
 DUMPCAP = Tool("dumpcap", "wireshark-common", ("-q", "-B", str(BUFFER)), ("-D",))
 TCPDUMP = Tool(
-    "tcpdump", "tcpdump", ("-n", "-U", "--nano", "--immediate-mode", "-B", str(BUFFER << 10)), ("-D",)
+    "tcpdump",
+    "tcpdump",
+    ("-n", "-U", "--nano", "--immediate-mode", "-B", str(BUFFER << 10)),
+    ("-D",),
+    HEADER,
+    says_when_asked=True,
 )
 TOOLS = (DUMPCAP, TCPDUMP)
 
@@ -117,7 +129,11 @@ class Child:
         self.tool = tool
         self.interface = interface
         self.asked = False  # whether we told it to stop
+        self.tells_drops = tool.says_when_asked  # while it runs
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._said: dict[str, int] = {}  # packets dropped, by whom
+        self._counted = 0  # ... that the kernel told us, and will not tell it any more
+        self._asked_at = 0.0
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -126,15 +142,21 @@ class Child:
             bufsize=0,
             process_group=0,
         )
+        assert self._process.stdout is not None
+        with suppress(OSError):  # a limit of the system: then it is as large as it is
+            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE)
         self._listener = Thread(target=self._listen, name="lockscope-listener", daemon=True)
         self._listener.start()
 
     def source(self) -> Source:
         """The capture on its standard output."""
         assert self._process.stdout is not None
-        with suppress(OSError):  # a limit of the system: then it is as large as it is
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE)
         return Source(self.interface, self._process.stdout, None)
+
+    def ready(self) -> bool:
+        """Wait until it captures: the header of its output is there; False where it ends before."""
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout], [], [], PATIENCE)[0]) and self.runs()
 
     def runs(self) -> bool:
         """Whether it still captures."""
@@ -155,11 +177,30 @@ class Child:
             self._process.wait()
         self._listener.join(PATIENCE)
 
+    def ask_drops(self) -> None:
+        """Find out how many packets were dropped up to now, where that can be known, and not too often."""
+        if monotonic() - self._asked_at < ASKED_EVERY or self.asked or not self.runs():
+            return
+        self._asked_at = monotonic()
+        if self.tool.says_when_asked:
+            if self._listens_to(signal.SIGUSR1):  # else it would end by it
+                self._process.send_signal(signal.SIGUSR1)
+        elif (count := dropped(self._process.pid)) is not None:
+            self.tells_drops = True
+            self._counted += count
+
+    def _listens_to(self, number: int) -> bool:
+        """Whether it has a handler for a signal by now."""
+        try:
+            caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{self._process.pid}/status").read_text())
+        except OSError:
+            return False
+        return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
     @property
     def drops(self) -> int:
-        """Packets that it says were lost, in its last words."""
-        found = [DROPPED.search(line) for line in self._lines]
-        return sum(int(match[1] or match[2]) for match in found if match)
+        """Packets that were lost, as far as is known."""
+        return self._counted + sum(self._said.values())
 
     @property
     def trouble(self) -> str | None:
@@ -176,4 +217,7 @@ class Child:
         assert self._process.stderr is not None
         stream: IO[bytes] = self._process.stderr
         for line in iter(stream.readline, b""):
-            self._lines.append(line.decode(errors="replace").rstrip())
+            text = line.decode(errors="replace").rstrip()
+            self._lines.append(text)
+            for found in (*DROPPED.finditer(text), *DROPPED_BY.finditer(text)):
+                self._said = self._said | {found["who"]: int(found["count"])}

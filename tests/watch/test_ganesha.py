@@ -96,8 +96,9 @@ def network(tmp_path: Path) -> Iterator[Network]:
             network.close()
 
 
-def test_it_reports_what_was_done(network: Network, tmp_path: Path) -> None:
-    live = Live(network.server, tmp_path)
+@pytest.mark.parametrize("options", [(), ("--filter", "auto"), ("--filter", "auto", "--ask", SERVER)])
+def test_it_reports_what_was_done(network: Network, tmp_path: Path, options: tuple[str, ...]) -> None:
+    live = Live(network.server, tmp_path, *options)
     done = network.clients.run(
         *(sys.executable, "-m", "tests.watch.client", SERVER, str(network.export), ALICE, BOB),
         capture_output=True,
@@ -105,7 +106,9 @@ def test_it_reports_what_was_done(network: Network, tmp_path: Path) -> None:
     steps = {entry["step"]: entry for entry in map(json.loads, done.stdout.splitlines())}
     wait_for(lambda: "lock-held-after-umnt" in live.out.read_text())
     assert live.end() == 0
-    assert live.err.read_text() == ""
+    ports = {event["program"] for event in live.said("port")}
+    assert ports >= ({"NLM", "MOUNT"} if options else set())
+    assert live.err.read_text().count("\n") == len(live.said("port"))
 
     loud = [event for event in live.said("open") if event["severity"] != "info"]
     leak = next(event for event in loud if event["code"] == "lock-held-after-umnt")
