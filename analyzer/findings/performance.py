@@ -95,6 +95,7 @@ def nlm_server_stall(s: Sessions) -> Iterator[Case]:
                 client=operation.requester,
                 file=operation.file,
                 path=s.handles.path(operation.file.fh) if operation.file else None,
+                cause=operation,
             )
 
 

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from analyzer.findings.refusals import Refusals, frames
 from analyzer.findings.rule import (
     CRITICAL,
-    DEFINITE,
     HIGH,
     INFO,
     LOW,
@@ -28,7 +27,6 @@ from analyzer.findings.rule import (
     Severity,
     file_name,
     of_lock,
-    of_operation,
     rule,
     seconds,
 )
@@ -56,8 +54,6 @@ UNSEEN_REBOOTS = threshold(
 )
 EPOCH_LIKE = 10**9
 VERIFIERS = 64  # changes looked into: a server that restarts more often is another problem
-STATD_ANSWER = window("statd-answer", 10, "lockd's patience with the statd beside it")
-SM_MON, STAT_FAIL = 2, 1
 RESTART_GAP = window("restart-signs", 600, "signs of one restart are this close")
 
 
@@ -339,60 +335,6 @@ def _callers(locks: list[Lock]) -> set[bytes]:
     return {lock.request.caller.lower() for lock in locks}
 
 
-@rule("nsm-monitor-failed", HIGH)
-def nsm_monitor_failed(s: Sessions) -> Iterator[Case]:
-    """A lock service refuses locks after trying in vain to have the client watched.
-
-    ## What it is
-    A LOCK that was answered DENIED_NOLOCKS after seconds of waiting: as long as a lock service waits for the
-    statd beside it. In a capture that has the loopback of a host: SM_MON that failed or was not answered.
-
-    ## Why it matters
-    Programs get ENOLCK.
-
-    ## What to do
-    On the server see that rpcbind and rpc-statd run (`systemctl status rpc-statd`), and that the client's
-    name can be looked up.
-
-    ## Evidence
-    The LOCK and its late refusal.
-
-    ## When it is a false alarm
-    The same status means that the server is short of memory.
-    """
-    for operation, answer in s.slow:
-        if operation.kind == "LOCK" and answer.status == op.DENIED_NOLOCKS and len(operation.answers) == 1:
-            yield Case(
-                f"{s.hosts.address(operation.responder)} refused a lock of "
-                f"{s.hosts.address(operation.requester)} with DENIED_NOLOCKS after "
-                f"{seconds(answer.time - operation.call.time)}: perhaps its statd does not answer",
-                operation.frames,
-                Place(operation.call.frame, operation.call.time),
-                Place(answer.frame, answer.time),
-                confidence=POSSIBLE,
-                subject=operation,
-                **of_operation(s, operation),
-            )
-    for call in s.conduct.calls.get("sm-mon", ()):
-        reply = s.conduct.answer(call)
-        failed = reply is not None and (reply.status != 0 or reply.result.get("status") == STAT_FAIL)
-        silent = reply is None and s.end - call.time >= s.settings[STATD_ANSWER]
-        if not s.hosts.are_one(call.src, call.dst) or call.procedure != SM_MON or not (failed or silent):
-            continue
-        name = call.args.get("mon_name", b"")
-        yield Case(
-            f"statd of {s.hosts.address(call.dst)} {'refused' if failed else 'did not answer a request'} to "
-            f"watch {printable(name)}: lockd refuses its locks",
-            [call.frame, *((reply.frame,) if reply is not None else ())],
-            Place(call.frame, call.time),
-            confidence=DEFINITE if failed else PROBABLE,
-            demote=not s.whole(call.flow, call.time, s.end),
-            server=call.dst,
-            client=next(iter(s.hosts.named(name)), -1),
-            group=name,
-        )
-
-
 @rule("grace-longer-than-expected", MEDIUM)
 def grace_longer_than_expected(s: Sessions) -> Iterator[Case]:
     """A server puts off locks for longer than the usual settings say.
@@ -487,44 +429,4 @@ def reclaim_fabricated(s: Sessions) -> Iterator[Case]:
             demote=0 if s.whole(lock.request.call.flow, mnt.call.time, lock.granted.time) else 1,
             subject=lock,
             **of_lock(s, lock),
-        )
-
-
-@rule("notify-before-ready", HIGH)
-def notify_before_ready(s: Sessions) -> Iterator[Case]:
-    """A server told its clients to reclaim before it could serve them.
-
-    ## What it is
-    After a reboot notice of the server a reclaim answered STALE_FH, and the same reclaim
-    granted later.
-
-    ## Why it matters
-    A client that does not try again has lost its lock.
-
-    ## What to do
-    Start in this order: exports, lock service, address, notice. In a cluster make the notice depend on the
-    exports.
-
-    ## Evidence
-    The notice, the reclaim that failed, the one that was granted.
-
-    ## When it is a false alarm
-    One export that is slow to come up.
-    """
-    granted = {(o.requester, o.fh, o.svid, o.start, o.end): (o, a) for o, a in s.reboots.reclaims}
-    early = [(o, a.call, a.frame) for o, a in s.reboots.refused_reclaims if a.status == op.STALE_FH]
-    for operation, call, frame in early:
-        later = granted.get((call.src, operation.fh, operation.svid, operation.start, operation.end))
-        restart = s.restarted(call.dst, call.time - s.settings[RECLAIM_WINDOW], call.time)
-        if later is None or later[0].call.time < call.time or not isinstance(restart, Notice):
-            continue
-        yield Case(
-            f"{s.hosts.address(call.dst)} announced its restart in frame {restart.place.frame}, yet did not "
-            f"know {file_name(s, operation.file)} when {s.hosts.address(call.src)} reclaimed it; "
-            f"{seconds(later[1].time - call.time)} later it did",
-            [restart.place.frame, call.frame, frame, *later[0].frames],
-            Place(call.frame, call.time),
-            Place(later[1].frame, later[1].time),
-            cause=restart,
-            **of_operation(s, operation),
         )

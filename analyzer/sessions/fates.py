@@ -36,6 +36,7 @@ class Fates:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.seen: Kept[Fate] = Kept()
+        self.stale_calls: Kept[Stale] = Kept()  # on files that carry, or carried, locks
 
     def nameless(self, handle: int, event: Naming | Renaming) -> None:
         """A name of this file went away, perhaps its last one."""
@@ -46,6 +47,7 @@ class Fates:
 
     def stale(self, event: Stale) -> None:
         """The server does not know the file any more."""
+        self.stale_calls.append(event)
         self._keep(event.fh, "stale", event, b"")
 
     def _keep(self, handle: int, how: str, event: Naming | Renaming | Stale, name: bytes) -> None:

@@ -86,6 +86,7 @@ class Reboots:
         self.reclaims: Kept[tuple[Operation, Answer]] = Kept()
         self.late_reclaims: Kept[tuple[Operation, Answer]] = Kept()
         self.refused_reclaims: Kept[tuple[Operation, Answer]] = Kept()
+        self.unserved_reclaims: Kept[tuple[Operation, Reply]] = Kept()  # refused by RPC
         self.lookups: list[Lookup] = []
         self._open: dict[int, Lookup] = {}
         self._notice_by_key: dict[tuple[int, int, int], Notice] = {}
@@ -186,6 +187,11 @@ class Reboots:
             self.late_reclaims.append((operation, answer))
         else:
             self.refused_reclaims.append((operation, answer))
+
+    def unserved(self, operation: Operation, reply: Reply) -> None:
+        """A request was refused by RPC itself."""
+        if operation.reclaim:
+            self.unserved_reclaims.append((operation, reply))
 
 
 def _port(reply: Reply) -> int | None:

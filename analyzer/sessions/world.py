@@ -289,6 +289,7 @@ class Sessions:
             return
         if operation.failure is reply:
             self.ledger.failed(operation)
+            self.reboots.unserved(operation, reply)
         if answer is not None:
             if operation.kind == "FREE_ALL":
                 self._free_all(reply)

@@ -4,9 +4,8 @@ import pytest
 
 from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE, Severity
 from analyzer.parameters import settings
-from analyzer.protocols.nsm import NSM
 from tests.findings.lab import Lab
-from tests.world import STATD, Exchange, File, Host, Request
+from tests.world import File, Request
 
 # -- reclaim-missing ------------------------------------------------------------------------------
 
@@ -229,48 +228,6 @@ def test_nsm_name_mismatch__silent_about_its_own_names_and_those_of_others(lab: 
     lab.silent("nsm-name-mismatch")
 
 
-# -- nsm-monitor-failed ---------------------------------------------------------------------------
-
-
-def test_nsm_monitor_failed__fires_when_the_refusal_took_long(lab: Lab) -> None:
-    db = lab.mounted(lab.alice)
-    lock = lab.alice.lock(db, 5, reply=None)
-    lab.world.wait(8)
-    lock.answer("NOLOCKS")
-    lab.fires("nsm-monitor-failed", lock, client=lab.alice, confidence=POSSIBLE, severity=HIGH)
-
-
-def watch(host: Host, reply: dict[str, int] | None, name: str = "alice") -> Exchange:
-    """SM_MON from a host to the statd beside it."""
-    args = {"mon_name": name, "my_name": host.name}
-    made: Exchange = host.call(host, (NSM, 1), 2, args, port=STATD, transport="udp", reply=reply)
-    return made
-
-
-@pytest.mark.parametrize(("reply", "sure"), [({"status": 1, "state": 3}, DEFINITE), (None, PROBABLE)])
-def test_nsm_monitor_failed__fires_on_loopback(lab: Lab, reply: dict[str, int] | None, sure: int) -> None:
-    lab.mounted(lab.alice)
-    asked = watch(lab.server, reply)
-    lab.later(20)
-    lab.fires("nsm-monitor-failed", asked, server=lab.server, client=lab.alice, confidence=sure)
-
-
-@pytest.mark.parametrize("reply", [{"status": 0, "state": 3}, None])
-def test_nsm_monitor_failed__silent_when_it_was_done_or_may_still_be(
-    lab: Lab, reply: dict[str, int] | None
-) -> None:
-    lab.mounted(lab.alice)
-    watch(lab.server, reply)
-    lab.later(5)
-    lab.silent("nsm-monitor-failed")
-
-
-def test_nsm_monitor_failed__silent_when_it_came_at_once(lab: Lab) -> None:
-    db = lab.mounted(lab.alice)
-    lab.alice.lock(db, 5, reply="NOLOCKS")
-    lab.silent("nsm-monitor-failed")
-
-
 # -- grace-longer-than-expected -------------------------------------------------------------------
 
 
@@ -351,28 +308,3 @@ def test_reclaim_fabricated__silent_when_ranges_were_merged(lab: Lab) -> None:
     lab.server.notify(lab.alice)
     lab.alice.lock(db, 5, 0, 20, reclaim=True)
     lab.silent("reclaim-fabricated")
-
-
-# -- notify-before-ready --------------------------------------------------------------------------
-
-
-def test_notify_before_ready__fires_when_the_file_was_not_there_yet(lab: Lab) -> None:
-    db, _ = restarted(lab)
-    stale = lab.alice.lock(db, 5, reclaim=True, reply="STALE_FH")
-    lab.world.wait(5)
-    reclaim = lab.alice.lock(db, 5, reclaim=True)
-    lab.fires("notify-before-ready", stale, reclaim, client=lab.alice, severity=HIGH, confidence=DEFINITE)
-
-
-def test_notify_before_ready__silent_when_it_never_came_back(lab: Lab) -> None:
-    db, _ = restarted(lab)
-    lab.alice.lock(db, 5, reclaim=True, reply="STALE_FH")
-    lab.later(60)
-    lab.silent("notify-before-ready")
-
-
-def test_notify_before_ready__silent_when_all_went_well(lab: Lab) -> None:
-    db, _ = restarted(lab)
-    lab.alice.lock(db, 5, reclaim=True)
-    lab.later(60)
-    lab.silent("notify-before-ready")
