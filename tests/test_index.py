@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from analyzer.index import FREE, drop, find, mix, new_slots, put, refill
+from analyzer.index import FREE, drop, find, mix, new_slots, new_stages, next_stage, put, refill
 from analyzer.kernels import compiled
 
 EDGES = [0, 1, -1, 0xFFFFFFFF, 1 << 32, (1 << 63) - 1, -(1 << 63), -(1 << 32), 0x123456789ABCDEF0]
@@ -21,7 +21,7 @@ MODES = pytest.mark.parametrize("mode", [lambda f: f, compiled], ids=["plain", "
 def test_slots_are_a_power_of_two_at_a_load_of_one_half(rows: int, size: int) -> None:
     slots = new_slots(rows)
     assert len(slots) == size
-    assert slots.dtype == np.int32
+    assert slots.dtype == np.int64
     assert (slots == FREE).all()
 
 
@@ -50,7 +50,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["put", "drop", "find", "refill"]), K
 def test_it_behaves_like_a_dictionary(mode: Any, steps: list[tuple[str, tuple[int, int]]]) -> None:
     most = 36  # as many as there are keys
     slots = new_slots(most // 4)  # fuller than promised, so that clusters are long
-    slots = np.full(64, FREE, np.int32) if len(slots) < 64 else slots
+    slots = np.full(64, FREE, np.int64) if len(slots) < 64 else slots
     k0, k1 = np.zeros(most, np.int64), np.zeros(most, np.int64)
     model: dict[tuple[int, int], int] = {}
     for step, key in steps:
@@ -77,6 +77,21 @@ def test_dropping_a_row_that_is_not_there_changes_nothing(mode: Any) -> None:
     before = slots.copy()
     mode(drop)(slots, keys, keys, 2)
     assert (slots == before).all()
+
+
+@MODES
+def test_going_over_to_the_next_size_keeps_every_row(mode: Any) -> None:
+    rows = 64
+    stages, size = new_stages(rows, 16), 16
+    k0, k1 = np.arange(rows, dtype=np.int64) << 24, np.full(rows, 7, np.int64)
+    for row in range(rows):
+        if 2 * (row + 1) > size:
+            mode(next_stage)(stages, size)
+            size *= 2
+        mode(put)(stages[size : 2 * size], k0, k1, row)
+        found = [mode(find)(stages[size : 2 * size], k0, k1, int(k0[n]), 7) for n in range(rows)]
+        assert found == [n if n <= row else -1 for n in range(rows)]
+    assert size == len(stages) // 2
 
 
 @MODES

@@ -58,7 +58,7 @@ class Limits(NamedTuple):
     """Bounds on what is kept."""
 
     calls: int = 1 << 17  # copies of calls, open or answered
-    answered: int = 1 << 14  # ... answered
+    answered: int = 3 << 12  # ... answered: with some open ones they fit into an index of 32,768 slots
     chunks: int = 8192  # segments that wait behind holes, in all
     stream_chunks: int = 256  # ... of one stream
     stream_bytes: int = 1 << 20

@@ -11,12 +11,13 @@ further reply is a duplicate and belongs to the last that was answered. A call w
 another, equal in procedure and arguments, is a copy of it as long as one of them is open and
 for a minute after, since a copy and the reply may cross; otherwise it is a new call that took
 the xid. A client that reconnected, or changed its UDP port, sends its calls again: a second
-index, by hosts, program and xid, finds the first copy while that is open.
+index, by hosts, program and xid, has the first copy while that is open.
 
 Answered calls are remembered until their rows are needed: a new row comes from the free list,
 then from the longest answered, then from the longest open, so a call that a stalled server
-keeps waiting survives a busy minute. Few answered ones are kept, since every row that is used
-again is a cache miss (0.35 s for a million messages with 131,072 of them, none with 16,384).
+keeps waiting survives a busy minute. Few answered ones are kept, and the indexes are as small
+as what they hold allows: both are looked at for every message, wherever a key falls (a third of
+the time of this stage was spent waiting for slots, when there were as many as calls may be open).
 
 Never: trusts an xid alone; forgets an open call without counting it.
 """
@@ -29,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.faults import Fault, note
-from analyzer.index import drop, find, new_slots, put
+from analyzer.index import drop, find, new_stages, next_stage, put
 from analyzer.kernels import kernel
 from analyzer.messages import arena as _arena
 from analyzer.messages.row import (
@@ -56,9 +57,9 @@ from analyzer.messages.row import (
 
 # Columns of `calls`, one row per copy of a call. Row 0 is no call: it holds the counters below.
 (
-    CALLER,  # key
+    CALLER,  # key of the index BY_CALLER
     CALL_XID,
-    HOSTS,  # second key: client and server,
+    HOSTS,  # ... and of BY_HOSTS: client and server,
     WANTED,  # program and xid
     STATE,
     SERIAL,
@@ -86,13 +87,16 @@ from analyzer.messages.row import (
     ORIGIN,  # row of the first copy on another connection, -1 none
 ) = range(28)
 FREE, OPEN, ANSWERED = 0, 1, 2
+BY_CALLER, BY_HOSTS = 0, 1  # the key of index i stands in columns 2 i and 2 i + 1
 
-# Row 0. Three lists of rows, by state: first, last, length.
-SERIALS, UNUSED, UNANSWERED, RETRANSMITTED, ORPHANS, REPLIES, MOST_ANSWERED, LISTS = range(8)
+# Row 0. The sizes of two indexes in use; three lists of rows, by state: first, last, length.
+SERIALS, UNUSED, UNANSWERED, RETRANSMITTED, ORPHANS, REPLIES, MOST_ANSWERED, SIZES = range(8)
+LISTS = SIZES + 2
 LAST_OF, LENGTH_OF = 1, 2
 
 ARGS_LIMIT = 768
 HASH_LIMIT = 128
+FIRST_SIZE = 64  # of an index
 RECENT = 60_000_000_000
 UDP_CALLER = 1 << 60
 CALLS_EVICTED = int(Fault.CALLS_EVICTED)
@@ -102,14 +106,46 @@ ORPHAN_REPLY = int(Fault.ORPHAN_REPLY)
 BLOCK = _arena.BLOCK
 
 
-def new_calls(capacity: int, answered: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Room for `capacity` copies of calls, of them `answered` answered ones, and two indexes."""
+def new_calls(capacity: int, answered: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Room for `capacity` copies of calls, of them `answered` answered ones, and two indexes: of all heads
+    by caller, of the open ones by hosts."""
     calls = np.zeros((capacity + 1, 28), np.int64)
     calls[0, LISTS:] = -1
     for status in (FREE, OPEN, ANSWERED):
         calls[0, list_of(status) + LENGTH_OF] = 0
     calls[0, UNUSED], calls[0, MOST_ANSWERED] = 1, answered
-    return calls, np.stack([new_slots(capacity), new_slots(capacity)])
+    calls[0, SIZES : SIZES + 2] = FIRST_SIZE
+    return calls, np.stack([new_stages(capacity, FIRST_SIZE), new_stages(capacity, FIRST_SIZE)])
+
+
+@kernel
+def look_up(calls: Any, slots: Any, index: Any, a: Any, b: Any) -> Any:
+    """The row that an index has under a key, or -1."""
+    size = int(calls[0, SIZES + index])
+    return find(slots[index, size : 2 * size], calls[:, 2 * index], calls[:, 2 * index + 1], a, b)
+
+
+@kernel
+def enter(calls: Any, slots: Any, index: Any, row: Any) -> None:
+    """Put a row into an index."""
+    size = int(calls[0, SIZES + index])
+    put(slots[index, size : 2 * size], calls[:, 2 * index], calls[:, 2 * index + 1], row)
+
+
+@kernel
+def leave(calls: Any, slots: Any, index: Any, row: Any) -> None:
+    """Take a row out of an index, if it is there."""
+    size = int(calls[0, SIZES + index])
+    drop(slots[index, size : 2 * size], calls[:, 2 * index], calls[:, 2 * index + 1], row)
+
+
+@kernel
+def make_way(calls: Any, slots: Any, index: Any, rows: Any) -> None:
+    """Go over to the next size of an index, if `rows` would fill more than half of it."""
+    size = int(calls[0, SIZES + index])
+    if 2 * rows > size:
+        next_stage(slots[index], size)
+        calls[0, SIZES + index] = 2 * size
 
 
 @kernel
@@ -176,8 +212,9 @@ def behead(calls: Any, slots: Any, row: Any) -> None:
 
     Rows leave oldest first and answered ones before open ones, so the row is a head.
     """
-    drop(slots[0], calls[:, CALLER], calls[:, CALL_XID], row)
-    drop(slots[1], calls[:, HOSTS], calls[:, WANTED], row)
+    leave(calls, slots, BY_CALLER, row)
+    if int(calls[row, STATE]) == OPEN:
+        leave(calls, slots, BY_HOSTS, row)
     copy = int(calls[row, COPY])
     if copy >= 0:
         calls[copy, HEAD] = 1
@@ -188,7 +225,7 @@ def behead(calls: Any, slots: Any, row: Any) -> None:
         calls[copy, ANSWERED_TIME] = int(calls[row, ANSWERED_TIME])
         if answered >= 0:
             calls[copy, RESENT] = 1
-        put(slots[0], calls[:, CALLER], calls[:, CALL_XID], copy)
+        enter(calls, slots, BY_CALLER, copy)
     elif is_unanswered(calls, row):
         calls[0, UNANSWERED] += 1
     unlink(calls, row)
@@ -248,10 +285,13 @@ def take_call(memory: Any, calls: Any, slots: Any, caller: Any, m: Any, block: A
     xid, time = int(m[XID]), int(m[TIME])
     hashed = digest(memory, m)
     new = allocate(calls, slots, int(m[FRAME]), faults)
+    opened = int(calls[0, list_of(OPEN) + LENGTH_OF]) + 1
+    make_way(calls, slots, BY_HOSTS, opened)
+    make_way(calls, slots, BY_CALLER, opened + int(calls[0, list_of(ANSWERED) + LENGTH_OF]))
     fill(calls, new, m, int(calls[0, SERIALS]), hashed, block)
     calls[0, SERIALS] += 1
     m[CALL] = int(calls[new, SERIAL])
-    row = find(slots[0], calls[:, CALLER], calls[:, CALL_XID], caller, xid)
+    row = look_up(calls, slots, BY_CALLER, caller, xid)
     if row >= 0:
         is_open = int(calls[row, ASKED]) >= 0
         recent = is_open or time - int(calls[row, ANSWERED_TIME]) <= RECENT
@@ -267,17 +307,16 @@ def take_call(memory: Any, calls: Any, slots: Any, caller: Any, m: Any, block: A
     calls[new, HOSTS] = int(m[SRC]) << 32 | int(m[DST])
     calls[new, WANTED] = (int(m[PROGRAM]) & 0x7FFFFFFF) << 32 | xid  # fits; `is_same` looks at all of it
     if row < 0:
-        put(slots[0], calls[:, CALLER], calls[:, CALL_XID], new)
-        hosts, wanted = int(calls[new, HOSTS]), int(calls[new, WANTED])
-        other = find(slots[1], calls[:, HOSTS], calls[:, WANTED], hosts, wanted)
-        if other >= 0 and int(calls[other, STATE]) == OPEN and is_same(calls, other, m, hashed):
+        enter(calls, slots, BY_CALLER, new)
+        other = look_up(calls, slots, BY_HOSTS, int(calls[new, HOSTS]), int(calls[new, WANTED]))
+        if other >= 0 and is_same(calls, other, m, hashed):
             calls[new, FIRST] = int(calls[other, FIRST])
             calls[new, ORIGIN] = other
             calls[other, RESENT] = 1
         else:
             if other >= 0:
-                drop(slots[1], calls[:, HOSTS], calls[:, WANTED], other)
-            put(slots[1], calls[:, HOSTS], calls[:, WANTED], new)
+                leave(calls, slots, BY_HOSTS, other)
+            enter(calls, slots, BY_HOSTS, new)
     link(calls, new, OPEN)
     if int(calls[new, FIRST]) != int(m[CALL]):
         m[RETRANSMIT_OF] = int(calls[new, FIRST])
@@ -324,7 +363,7 @@ def chain(calls: Any, head: Any, row: Any) -> None:
 def take_reply(calls: Any, slots: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
     """Say which call a reply answers."""
     calls[0, REPLIES] += 1
-    head = find(slots[0], calls[:, CALLER], calls[:, CALL_XID], caller, int(m[XID]))
+    head = look_up(calls, slots, BY_CALLER, caller, int(m[XID]))
     if head < 0:
         calls[0, ORPHANS] += 1
         note(faults, ORPHAN_REPLY, int(m[FRAME]))
@@ -356,9 +395,10 @@ def answer(calls: Any, slots: Any, head: Any, row: Any, time: Any) -> None:
     calls[head, ANSWERED_TIME] = time
     unlink(calls, row)
     link(calls, row, ANSWERED)
+    leave(calls, slots, BY_HOSTS, row)
     origin = int(calls[row, ORIGIN])
     if origin >= 0 and int(calls[origin, FIRST]) == int(calls[row, FIRST]):
-        drop(slots[1], calls[:, HOSTS], calls[:, WANTED], origin)
+        leave(calls, slots, BY_HOSTS, origin)
 
 
 @kernel

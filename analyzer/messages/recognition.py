@@ -16,9 +16,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer.index import find
 from analyzer.kernels import kernel
-from analyzer.messages.pairing import CALL_XID, CALLER
+from analyzer.messages.pairing import BY_CALLER, look_up
 
 HEADER = 32  # bytes that decide: up to the length of a call's credentials
 CREDENTIAL_LIMIT = 400
@@ -81,4 +80,4 @@ def is_reply(memory: Any, at: Any, kept: Any, size: Any) -> Any:
 @kernel
 def is_open(calls: Any, slots: Any, caller: Any, xid: Any) -> Any:
     """Whether a call with this xid of this caller is remembered."""
-    return find(slots[0], calls[:, CALLER], calls[:, CALL_XID], caller, xid) >= 0
+    return look_up(calls, slots, BY_CALLER, caller, xid) >= 0

@@ -25,10 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analyzer.faults import Fault, note
-from analyzer.index import find
 from analyzer.kernels import kernel
 from analyzer.messages.arena import LIMIT, TOP, move
-from analyzer.messages.pairing import CALL_XID, CALLER, ROW_PROCEDURE, ROW_PROGRAM, ROW_VERSION
+from analyzer.messages.pairing import BY_CALLER, ROW_PROCEDURE, ROW_PROGRAM, ROW_VERSION, look_up
 from analyzer.messages.recognition import HEADER, is_call, is_open, is_reply, word
 from analyzer.messages.row import DAMAGE, FIRST_FRAME, FRAME, KEPT, SIZE, START, STREAM_END
 from analyzer.segments.reassembly import AT, BEGINS, END, KEPT_END, LOSS, OFFSET_END, OWN_FRAME
@@ -168,7 +167,7 @@ def keep_limit(memory: Any, at: Any, kept: Any, calls: Any, slots: Any, peer: An
     reply = word(memory, at + 4)
     program, version, procedure = word(memory, at + 12), word(memory, at + 16), word(memory, at + 20)
     if reply == 1:
-        row = find(slots[0], calls[:, CALLER], calls[:, CALL_XID], peer, word(memory, at))
+        row = look_up(calls, slots, BY_CALLER, peer, word(memory, at))
         if row < 0:
             return RECORD_LIMIT
         program, version = int(calls[row, ROW_PROGRAM]), int(calls[row, ROW_VERSION])

@@ -120,6 +120,29 @@ def test_not_a_copy_once_the_call_is_answered() -> None:
         assert [row["retransmit_of"] for row in rows] == [-1, 0, -1]
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_more_open_calls_than_an_index_begins_with(compiled: bool) -> None:
+    script = Script()
+    first, second = script.connect(), script.connect()
+    xids = [n << 24 | 5 for n in range(200)]  # as a little-endian client counts
+    for xid in xids:
+        script.send(first, 0, record(call(xid, args=b"x")))
+    for xid in xids[:150]:
+        script.send(first, 1, record(reply(xid)))
+    for xid in xids:
+        script.send(second, 0, record(call(xid, args=b"x")))
+    for xid in reversed(xids):
+        script.send(second, 1, record(reply(xid)))
+    result = run(script, compiled)
+    asked, answered, again, last = (
+        pairs(result)[a:b] for a, b in ((0, 200), (200, 350), (350, 550), (550, 750))
+    )
+    assert asked == [(n, -1) for n in range(200)]
+    assert answered == [(n, -1) for n in range(150)]
+    assert again == [(200 + n, -1 if n < 150 else n) for n in range(200)]
+    assert last == [(200 + n, -1) for n in reversed(range(200))]
+
+
 def test_datagrams_pair_by_client_whatever_the_server_address() -> None:
     """Trap 10."""
     script = Script()
