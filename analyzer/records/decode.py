@@ -31,8 +31,9 @@ from analyzer.protocols.portmap import PORTMAP
 from analyzer.protocols.rpc import AUTH_SYS, AUTH_SYS_BODY
 from analyzer.records.events import Activity, Call, Event, Hole, Reply
 from analyzer.records.handles import Described, HandleTable
-from analyzer.records.nfs import LAST_PROCEDURE, NfsRecords, Rows
+from analyzer.records.nfs import NfsRecords, Rows
 from analyzer.records.rows import RowDecoder
+from analyzer.records.sift import LAST_PROCEDURE, Sifter
 from analyzer.schema.program import CALL, REPLY
 from analyzer.schema.scalar import decode_one
 from analyzer.tables import UDP, Bytes, Messages, first_rows
@@ -44,7 +45,6 @@ CALL_COLUMNS = (
     *("call", "frame", "time", "src", "dst", "sport", "dport", "transport", "flow", "side"),
     *("stream_end", "xid", "flavor", "damage", "retransmit_of"),
 )
-PRIVACY = 3
 CALLBACKS = (5, 10)  # NLM GRANTED, GRANTED_MSG: the caller is the server of the file
 
 REPLY_COLUMNS = ("frame", "time", "status", "damage", "low", "high")
@@ -71,6 +71,7 @@ class Records:
         self._compiled = compiled
         self._faults = faults
         self.handles = HandleTable(compiled, faults)
+        self._sift = Sifter(compiled)
         self._nfs = NfsRecords(compiled, self.handles)
         self._decoders: dict[tuple[Kind, int], RowDecoder | None] = {}
         self._known: dict[bytes, Identity] = {}
@@ -83,23 +84,19 @@ class Records:
     def decode(self, memory: Bytes, messages: Messages, count: int) -> Batch:
         """Decode a block."""
         m = first_rows(messages, count)
-        is_call = m.reply == 0
-        # Nearly all messages are NFSv3 calls and successful replies: they are told from the rest first.
-        usual = (m.program == NFS) & (m.version == 3) & (m.procedure <= LAST_PROCEDURE)
-        usual &= (m.gss != PRIVACY) & (m.status <= 0)
-        calls, replies = np.flatnonzero(usual & is_call), np.flatnonzero(usual & ~is_call)
-        rest = np.flatnonzero(~usual)
-        self._count(m, calls, rest[is_call[rest]])
+        sifted = self._sift(m)
+        rest = sifted.rest
+        is_call = m.reply[rest] == 0
+        self._count(m, sifted.asked, rest[is_call])
         found: list[tuple[int, Event]] = []
-        chosen = rest[_remarkable(m, rest)]
-        found.extend(self._calls(memory, m, chosen[is_call[chosen]]))
-        calls = calls[m.body[calls] >= 0]
-        more, activity = self._nfs.decode(memory, m, calls, replies)
+        remarkable = _remarkable(m, rest)
+        found.extend(self._calls(memory, m, rest[remarkable & is_call]))
+        more, activity = self._nfs.decode(memory, m, sifted)
         found.extend(more)
-        found.extend(self._replies(memory, m, chosen[~is_call[chosen]]))
+        found.extend(self._replies(memory, m, rest[remarkable & ~is_call]))
         found.extend(self._unseen_calls(m, rest))
         found.sort(key=_row)
-        names = self._machine_names(memory, m, calls)
+        names = self._machine_names(memory, m, sifted.calls)
         described, self.handles.described = self.handles.described, []
         return Batch([event for _, event in found], activity, names, described, self.handles.count)
 
@@ -108,8 +105,8 @@ class Records:
         while self._open and (oldest := next(iter(self._open.values()))).time < limit:
             del self._open[oldest.serial]
 
-    def _count(self, m: Messages, usual: Rows, rest: Rows) -> None:
-        for procedure, number in enumerate(np.bincount(m.procedure[usual]).tolist()):
+    def _count(self, m: Messages, asked: list[int], rest: Rows) -> None:
+        for procedure, number in enumerate(asked):
             if number:
                 self._add((NFS, 3, procedure), number)
         rest = rest[m.program[rest] >= 0]

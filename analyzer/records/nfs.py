@@ -25,6 +25,7 @@ from analyzer.protocols import REGISTRY
 from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Activity, Done, Event, Io, Naming, Renaming, Stale, Verifier
 from analyzer.records.handles import NOBODY, HandleTable, hash_pair
+from analyzer.records.sift import Sifted
 from analyzer.schema.batch import Decoder, views
 from analyzer.schema.program import CALL, REPLY
 from analyzer.schema.rows import Columns
@@ -34,7 +35,6 @@ HANDLE_LIMIT = 64
 NAMES_REMEMBERED = 1 << 18
 GETATTR, SETATTR, LOOKUP, WRITE, CREATE, MKDIR, SYMLINK, MKNOD = 1, 2, 3, 7, 8, 9, 10, 11
 REMOVE, RMDIR, RENAME, LINK, READDIRPLUS, COMMIT = 12, 13, 14, 15, 17, 21
-LAST_PROCEDURE = 21
 STALE = 70  # NFS3ERR_STALE (RFC 1813 2.6)
 STALE_WORD = int.from_bytes(STALE.to_bytes(4, "big"), "little")  # as `views` gives words
 GIVE_NAMES = (LOOKUP, CREATE, MKDIR, SYMLINK, MKNOD)
@@ -102,15 +102,14 @@ class NfsRecords:
         self._first_serial = 0
         self._fh_of_call: I32 = np.empty(0, np.int32)
 
-    def decode(self, memory: Bytes, m: Messages, calls: Rows, replies: Rows) -> tuple[list[Found], Activity]:
+    def decode(self, memory: Bytes, m: Messages, sifted: Sifted) -> tuple[list[Found], Activity]:
         """Events (with their row in the block) and activity of the NFSv3 rows."""
         found: list[Found] = []
-        activity, fhs = self._activity(memory, m, calls)
-        found.extend(self._io(memory, m, calls, fhs))
-        good = replies[(m.status[replies] == 0) & (m.call[replies] >= 0) & (m.body[replies] >= 0)]
-        procedures = m.procedure[good]
-        for procedure in np.unique(procedures).tolist():
-            rows = good[procedures == procedure]
+        activity, fhs = self._activity(memory, m, sifted.calls)
+        found.extend(self._io(memory, m, sifted.calls, fhs))
+        for procedure, rows in enumerate(sifted.good):
+            if not len(rows):
+                continue
             if procedure in GIVE_NAMES:
                 found.extend(self._names(memory, m, rows, procedure))
             elif procedure in (REMOVE, RMDIR):
@@ -126,15 +125,15 @@ class NfsRecords:
             elif procedure in (WRITE, COMMIT):
                 found.extend(self._verified(memory, m, rows, procedure))
         if self._handles.any_locked:
-            found.extend(self._done_io(memory, m, good))
-            found.extend(self._stale(memory, m, good))
+            for procedure in (WRITE, SETATTR):
+                found.extend(self._done_io(memory, m, sifted.good[procedure], procedure))
+            found.extend(self._stale(memory, m, np.concatenate(sifted.good)))
         return found, activity
 
     # -- calls --------------------------------------------------------------------------------
 
     def _activity(self, memory: Bytes, m: Messages, calls: Rows) -> tuple[Activity, I32]:
-        body = np.where(m.procedure[calls] > 0, m.body[calls], -1)
-        starts, stops = self._handles.heads(memory, body, m.body_kept[calls], HANDLE_LIMIT)
+        starts, stops = self._handles.heads(memory, m.body[calls], m.body_kept[calls], HANDLE_LIMIT)
         fhs = self._handles.intern(memory, starts, stops, m.dst[calls])
         serials = m.call[calls]
         self._first_serial = int(serials[0]) if len(serials) else 0
@@ -142,11 +141,10 @@ class NfsRecords:
             int(serials[-1]) - self._first_serial + 1 if len(serials) else 0, -1, np.int32
         )
         self._fh_of_call[serials - self._first_serial] = fhs
-        used = calls[m.procedure[calls] > 0]
-        with_fh = fhs[m.procedure[calls] > 0]
-        return Activity(
-            m.frame[used], m.time[used], m.src[used], m.dst[used], m.flow[used], with_fh, m.procedure[used]
-        ), fhs
+        frame, time, src, dst, flow, procedure = (
+            column[calls] for column in (m.frame, m.time, m.src, m.dst, m.flow, m.procedure)
+        )
+        return Activity(frame, time, src, dst, flow, fhs, procedure), fhs
 
     def _asked_of(self, memory: Bytes, m: Messages, rows: Rows) -> I32:
         """The handle that heads the call of each reply: known from this block, else read again."""
@@ -187,18 +185,15 @@ class NfsRecords:
         found: NDArray[np.bool_] = (fhs >= 0) & (locker != NOBODY) & (locker != clients)
         return found
 
-    def _done_io(self, memory: Bytes, m: Messages, good: Rows) -> Iterator[Found]:
+    def _done_io(self, memory: Bytes, m: Messages, rows: Rows, procedure: int) -> Iterator[Found]:
         """How the calls that were told as `Io` ended."""
-        rows = good[np.isin(m.procedure[good], (WRITE, SETATTR))]
         rows = rows[self._of_others(self._asked_of(memory, m, rows), m.dst[rows])]
-        for procedure in (WRITE, SETATTR):
-            chosen = rows[m.procedure[rows] == procedure]
-            if len(chosen):
-                result = self._decode(memory, m, chosen, procedure, REPLY, ("status",))
-                for i in np.flatnonzero(result.valid["status"]).tolist():
-                    row = int(chosen[i])
-                    status = int(result.values["status"][i])
-                    yield row, Done(int(m.frame[row]), int(m.time[row]), int(m.call[row]), status)
+        if not len(rows):
+            return
+        result = self._decode(memory, m, rows, procedure, REPLY, ("status",))
+        for i in np.flatnonzero(result.valid["status"]).tolist():
+            row, status = int(rows[i]), int(result.values["status"][i])
+            yield row, Done(int(m.frame[row]), int(m.time[row]), int(m.call[row]), status)
 
     def _stale(self, memory: Bytes, m: Messages, good: Rows) -> Iterator[Found]:
         """Answers NFS3ERR_STALE about files that carry locks."""
