@@ -46,6 +46,7 @@ from analyzer.segments.reassembly import (
 from analyzer.segments.store import new_chunks
 from analyzer.segments.streams import ACKED, GAPS, new_streams, report
 from analyzer.tables import I64, Bytes, Flows, Holes, Messages, Repeats, Segments, Streams, new_table
+from analyzer.words import views
 
 # Programs of which a message is believed on sight: portmap, NFS, MOUNT, rquota, the local lock
 # manager, NLM, NSM, NFS_ACL, NFS callback, and SGI's status callback.
@@ -206,6 +207,7 @@ class Assembler:
         view: Any = memory if self._is_compiled else memory.data
         next_row, count = self._assemble(
             view,
+            views(memory)[1],
             segments,
             row,
             rows,

@@ -17,7 +17,7 @@ from typing import Any
 
 from analyzer.faults import Fault, note
 from analyzer.kernels import kernel
-from analyzer.messages.recognition import CREDENTIAL_LIMIT, word
+from analyzer.messages.recognition import CREDENTIAL_LIMIT
 from analyzer.messages.row import (
     BODY,
     BODY_KEPT,
@@ -41,6 +41,7 @@ from analyzer.messages.row import (
     STATUS,
     VERSION,
 )
+from analyzer.words import word
 
 RPCSEC_GSS = 6
 NO_GSS, PLAIN, INTEGRITY, PRIVACY, CONTROL = range(5)
@@ -65,20 +66,20 @@ def clear(m: Any) -> None:
 
 
 @kernel
-def read_call(memory: Any, m: Any, faults: Any) -> None:
+def read_call(words: Any, m: Any, faults: Any) -> None:
     """Read the header of a call, as far as it goes."""
     at, kept, size = int(m[START]), int(m[KEPT]), int(m[SIZE])
     if kept >= 12:
-        m[RPCVERS] = word(memory, at + 8)
+        m[RPCVERS] = word(words, at + 8)
     if kept >= 24:
-        m[PROGRAM] = word(memory, at + 12)
-        m[VERSION] = word(memory, at + 16)
-        m[PROCEDURE] = word(memory, at + 20)
+        m[PROGRAM] = word(words, at + 12)
+        m[VERSION] = word(words, at + 16)
+        m[PROCEDURE] = word(words, at + 20)
     if kept < 32:
         complain(m, size < 40, faults)
         return
-    length = word(memory, at + 28)
-    m[FLAVOR] = word(memory, at + 24)
+    length = word(words, at + 28)
+    m[FLAVOR] = word(words, at + 24)
     verifier = 32 + (length + 3 & ~3)
     if length > CREDENTIAL_LIMIT or verifier + 8 > size:
         complain(m, True, faults)
@@ -88,24 +89,24 @@ def read_call(memory: Any, m: Any, faults: Any) -> None:
     if kept < verifier + 8:
         return
     if int(m[FLAVOR]) == RPCSEC_GSS:
-        read_gss(memory, m, faults)
-    length = word(memory, at + verifier + 4)
+        read_gss(words, m, faults)
+    length = word(words, at + verifier + 4)
     body = verifier + 8 + (length + 3 & ~3)
     if length > CREDENTIAL_LIMIT or body > size:
         complain(m, True, faults)
         return
-    set_body(memory, m, body, faults)
+    set_body(words, m, body, faults)
 
 
 @kernel
-def read_gss(memory: Any, m: Any, faults: Any) -> None:
+def read_gss(words: Any, m: Any, faults: Any) -> None:
     """The kind of a call from the body of its credentials (RFC 2203 5)."""
     at = int(m[CRED])
     m[GSS] = CONTROL
     if int(m[CRED_SIZE]) < 20:
         complain(m, True, faults)
-    elif word(memory, at + 4) == 0:  # RPCSEC_GSS_DATA
-        service = word(memory, at + 12)
+    elif word(words, at + 4) == 0:  # RPCSEC_GSS_DATA
+        service = word(words, at + 12)
         if 1 <= service <= 3:
             m[GSS] = service
         else:
@@ -113,43 +114,43 @@ def read_gss(memory: Any, m: Any, faults: Any) -> None:
 
 
 @kernel
-def read_reply(memory: Any, m: Any, faults: Any) -> None:
+def read_reply(words: Any, m: Any, faults: Any) -> None:
     """Read the header of a reply."""
     at, kept, size = int(m[START]), int(m[KEPT]), int(m[SIZE])
     if kept < 20:
         complain(m, size < 20, faults)
         return
-    status = word(memory, at + 8)
+    status = word(words, at + 8)
     if status == 1:
-        read_denial(memory, m, faults)
+        read_denial(words, m, faults)
         return
-    length = word(memory, at + 16)
+    length = word(words, at + 16)
     accepted = 20 + (length + 3 & ~3)
     if status != 0 or length > CREDENTIAL_LIMIT or accepted + 4 > size:
         complain(m, True, faults)
         return
-    m[FLAVOR] = word(memory, at + 12)
+    m[FLAVOR] = word(words, at + 12)
     if kept < accepted + 4:
         return
-    status = word(memory, at + accepted)
+    status = word(words, at + accepted)
     if status > 5:
         complain(m, True, faults)
         return
     m[STATUS] = status
     if status == 0:
-        set_body(memory, m, accepted + 4, faults)
+        set_body(words, m, accepted + 4, faults)
     elif status == 2:
-        read_range(memory, m, accepted + 4, faults)
+        read_range(words, m, accepted + 4, faults)
 
 
 @kernel
-def read_denial(memory: Any, m: Any, faults: Any) -> None:
+def read_denial(words: Any, m: Any, faults: Any) -> None:
     """MSG_DENIED: RPC_MISMATCH with the versions spoken, or AUTH_ERROR with the reason."""
     at = int(m[START])
-    reason, detail = word(memory, at + 12), word(memory, at + 16)
+    reason, detail = word(words, at + 12), word(words, at + 16)
     if reason == 0:
         m[STATUS] = RPC_MISMATCH
-        read_range(memory, m, 16, faults)
+        read_range(words, m, 16, faults)
     elif reason == 1:
         m[STATUS] = AUTH_ERROR + detail
     else:
@@ -157,17 +158,17 @@ def read_denial(memory: Any, m: Any, faults: Any) -> None:
 
 
 @kernel
-def read_range(memory: Any, m: Any, at: Any, faults: Any) -> None:
+def read_range(words: Any, m: Any, at: Any, faults: Any) -> None:
     """Lowest and highest version supported."""
     if int(m[KEPT]) < at + 8:
         complain(m, int(m[SIZE]) < at + 8, faults)
         return
-    m[LOW] = word(memory, int(m[START]) + at)
-    m[HIGH] = word(memory, int(m[START]) + at + 4)
+    m[LOW] = word(words, int(m[START]) + at)
+    m[HIGH] = word(words, int(m[START]) + at + 4)
 
 
 @kernel
-def set_body(memory: Any, m: Any, body: Any, faults: Any) -> None:
+def set_body(words: Any, m: Any, body: Any, faults: Any) -> None:
     """The arguments or results begin at `body`; unwrap them."""
     size, kept = int(m[SIZE]) - body, max(0, int(m[KEPT]) - body)
     start = int(m[START]) + min(body, int(m[KEPT]))
@@ -181,7 +182,7 @@ def set_body(memory: Any, m: Any, body: Any, faults: Any) -> None:
         elif kept < 8:
             size, kept, start = size - 8, 0, start + kept
         else:
-            length = word(memory, start) - 4
+            length = word(words, start) - 4
             if length < 0 or length > size - 8:
                 complain(m, True, faults)
                 length = 0

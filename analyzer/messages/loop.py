@@ -18,7 +18,7 @@ from analyzer.kernels import kernel
 from analyzer.messages.arena import BLOCK
 from analyzer.messages.header import clear, read_call, read_reply
 from analyzer.messages.pairing import UDP_CALLER, take_call, take_reply
-from analyzer.messages.recognition import is_call, is_open, is_reply, word
+from analyzer.messages.recognition import is_call, is_open, is_reply
 from analyzer.messages.records import (
     CARRIES,
     HEAD,
@@ -80,6 +80,7 @@ from analyzer.segments.reassembly import (
 )
 from analyzer.segments.streams import ID, SYN_SEEN
 from analyzer.tables import TCP, UDP
+from analyzer.words import word
 
 PORTMAP_PORT, NFS_PORT = 111, 2049
 
@@ -87,6 +88,7 @@ PORTMAP_PORT, NFS_PORT = 111, 2049
 @kernel
 def assemble(
     memory: Any,
+    words: Any,
     segments: Any,
     row: Any,
     rows: Any,
@@ -134,8 +136,8 @@ def assemble(
                 if int(tcp[SEG_FLAGS]) < 0:
                     row += 1
                     address(hosts0, hosts1, ports0, ports1, int(tcp[SEG_STREAM]), UDP, m)
-                    if datagram(memory, streams, parsers, tcp, calls, slots, head_only, programs, m):
-                        pair(memory, calls, slots, client_of(m), m, int(arena[BLOCK]), faults)
+                    if datagram(words, streams, parsers, tcp, calls, slots, head_only, programs, m):
+                        pair(words, calls, slots, client_of(m), m, int(arena[BLOCK]), faults)
                         put_row(out, n, m)
                         n += 1
                     continue
@@ -153,13 +155,13 @@ def assemble(
         m[FRAME], m[TIME] = int(tcp[DONE_FRAME]), int(tcp[DONE_TIME])
         peer = int(streams[stream ^ 1, ID])
         if next_record(
-            memory, parsers, stream, tcp, arena, calls, slots, peer, head_only, programs, m, faults
+            memory, words, parsers, stream, tcp, arena, calls, slots, peer, head_only, programs, m, faults
         ):
             parsers[stream, CARRIES] = 1
             address(hosts0, hosts1, ports0, ports1, stream, TCP, m)
-            m[XID], m[REPLY] = word(memory, int(m[START])), word(memory, int(m[START]) + 4)
+            m[XID], m[REPLY] = word(words, int(m[START])), word(words, int(m[START]) + 4)
             caller = peer if int(m[REPLY]) == 1 else int(streams[stream, ID])
-            pair(memory, calls, slots, caller, m, int(arena[BLOCK]), faults)
+            pair(words, calls, slots, caller, m, int(arena[BLOCK]), faults)
             put_row(out, n, m)
             n += 1
         elif int(tcp[TAKEN]) == 1 and int(tcp[OPEN_HOLES]) == 0 and not ending:
@@ -210,7 +212,7 @@ def client_of(m: Any) -> Any:
 
 @kernel
 def datagram(
-    memory: Any,
+    words: Any,
     streams: Any,
     parsers: Any,
     tcp: Any,
@@ -225,18 +227,18 @@ def datagram(
     if kept < 8:
         return False
     stream = int(tcp[SEG_STREAM])
-    xid, reply = word(memory, at), word(memory, at + 4)
+    xid, reply = word(words, at), word(words, at + 4)
     m[XID], m[REPLY] = xid, reply
     client = client_of(m)
     if reply == 0:
-        if not is_call(memory, at, kept, size, True, programs):
+        if not is_call(words, at, kept, size, True, programs):
             return False
     elif reply > 1:
         return False
     elif not is_open(calls, slots, client, xid):
         carried = int(parsers[stream, CARRIES]) + int(parsers[stream ^ 1, CARRIES]) > 0
         by_port = int(m[SPORT]) == PORTMAP_PORT or int(m[SPORT]) == NFS_PORT
-        if not (carried or by_port) or not is_reply(memory, at, kept, size):
+        if not (carried or by_port) or not is_reply(words, at, kept, size):
             return False
     if int(streams[stream, ID]) == 0:
         give_id(streams, tcp, stream)
@@ -245,7 +247,7 @@ def datagram(
     m[TIME] = int(tcp[SEG_TIME])
     limit = RECORD_LIMIT
     if size > HEAD:
-        limit = keep_limit(memory, at, kept, calls, slots, client, head_only)
+        limit = keep_limit(words, at, kept, calls, slots, client, head_only)
     m[DAMAGE] = HEAD_DAMAGE if limit < size else 0
     if kept < size and kept < limit:
         m[DAMAGE] = int(m[DAMAGE]) | CUT
@@ -254,12 +256,12 @@ def datagram(
 
 
 @kernel
-def pair(memory: Any, calls: Any, slots: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
+def pair(words: Any, calls: Any, slots: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
     """Read the header of the message in hand and find its partner."""
     clear(m)
     if int(m[REPLY]) == 0:
-        read_call(memory, m, faults)
-        take_call(memory, calls, slots, caller, m, block, faults)
+        read_call(words, m, faults)
+        take_call(words, calls, slots, caller, m, block, faults)
     else:
         take_reply(calls, slots, caller, m, block, faults)
-        read_reply(memory, m, faults)
+        read_reply(words, m, faults)

@@ -54,6 +54,7 @@ from analyzer.messages.row import (
     VERSION,
     XID,
 )
+from analyzer.words import word
 
 # Columns of `calls`, one row per copy of a call. Row 0 is no call: it holds the counters below.
 (
@@ -253,16 +254,13 @@ def drop_chain(calls: Any, slots: Any, row: Any) -> None:
 
 
 @kernel
-def digest(memory: Any, m: Any) -> Any:
+def digest(words: Any, m: Any) -> Any:
     """A hash of the arguments: their length and first bytes."""
     at = int(m[BODY])
     stop = at + min(int(m[BODY_KEPT]), HASH_LIMIT) - 3
     h = int(m[BODY_SIZE]) & 0xFFFFFFFF
     while at < stop:
-        word = (
-            int(memory[at]) << 24 | int(memory[at + 1]) << 16 | int(memory[at + 2]) << 8 | int(memory[at + 3])
-        )
-        h = ((h ^ word) * 0x9E3779B1) & 0xFFFFFFFF
+        h = ((h ^ word(words, at)) * 0x9E3779B1) & 0xFFFFFFFF
         h ^= h >> 15
         at += 4
     return h
@@ -280,10 +278,10 @@ def is_same(calls: Any, row: Any, m: Any, hashed: Any) -> Any:
 
 
 @kernel
-def take_call(memory: Any, calls: Any, slots: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
+def take_call(words: Any, calls: Any, slots: Any, caller: Any, m: Any, block: Any, faults: Any) -> None:
     """Enter a call and say whose copy it is."""
     xid, time = int(m[XID]), int(m[TIME])
-    hashed = digest(memory, m)
+    hashed = digest(words, m)
     new = allocate(calls, slots, int(m[FRAME]), faults)
     opened = int(calls[0, list_of(OPEN) + LENGTH_OF]) + 1
     make_way(calls, slots, BY_HOSTS, opened)

@@ -18,17 +18,12 @@ from typing import Any
 
 from analyzer.kernels import kernel
 from analyzer.messages.pairing import BY_CALLER, look_up
+from analyzer.words import word
 
 HEADER = 32  # bytes that decide: up to the length of a call's credentials
 CREDENTIAL_LIMIT = 400
 LAST_FLAVOR = 7  # RFC 5531, RFC 9289
 FIRST_PRIVATE_PROGRAM = 0x40000000
-
-
-@kernel
-def word(memory: Any, at: Any) -> Any:
-    """A big-endian 32-bit number."""
-    return int(memory[at]) << 24 | int(memory[at + 1]) << 16 | int(memory[at + 2]) << 8 | int(memory[at + 3])
 
 
 @kernel
@@ -41,40 +36,40 @@ def is_known(programs: Any, program: Any) -> Any:
 
 
 @kernel
-def is_call(memory: Any, at: Any, kept: Any, size: Any, exact: Any, programs: Any) -> Any:
+def is_call(words: Any, at: Any, kept: Any, size: Any, exact: Any, programs: Any) -> Any:
     """Whether a message with type 0 is a call; `exact`: the place speaks for it."""
     if kept < 24:
         return False
-    rpcvers, program = word(memory, at + 8), word(memory, at + 12)
+    rpcvers, program = word(words, at + 8), word(words, at + 12)
     known = is_known(programs, program)
     if exact and known and rpcvers < 16:
         return True
     if rpcvers != 2 or not (known or (exact and 0 < program < FIRST_PRIVATE_PROGRAM)):
         return False
-    if word(memory, at + 16) > 10 or word(memory, at + 20) > 50:
+    if word(words, at + 16) > 10 or word(words, at + 20) > 50:
         return False
     if kept < HEADER:  # an old snaplen of 68 or 96 bytes ends about here
         return size >= 40
-    length = word(memory, at + 28)
-    return word(memory, at + 24) <= LAST_FLAVOR and length <= CREDENTIAL_LIMIT and HEADER + length <= size
+    length = word(words, at + 28)
+    return word(words, at + 24) <= LAST_FLAVOR and length <= CREDENTIAL_LIMIT and HEADER + length <= size
 
 
 @kernel
-def is_reply(memory: Any, at: Any, kept: Any, size: Any) -> Any:
+def is_reply(words: Any, at: Any, kept: Any, size: Any) -> Any:
     """Whether a message with type 1 has a header that makes sense (RFC 5531 9)."""
     if kept < 20 or size < 20:
         return False
-    status = word(memory, at + 8)
+    status = word(words, at + 8)
     if status == 1:
-        reason, detail = word(memory, at + 12), word(memory, at + 16)
+        reason, detail = word(words, at + 12), word(words, at + 16)
         return (reason == 0 and size == 24) or (reason == 1 and detail < 16 and size == 20)
-    length = word(memory, at + 16)
-    if status != 0 or word(memory, at + 12) > LAST_FLAVOR or length > CREDENTIAL_LIMIT:
+    length = word(words, at + 16)
+    if status != 0 or word(words, at + 12) > LAST_FLAVOR or length > CREDENTIAL_LIMIT:
         return False
     behind = 20 + (length + 3 & ~3)
     if size < behind + 4:
         return False
-    return kept < behind + 4 or word(memory, at + behind) <= 5
+    return kept < behind + 4 or word(words, at + behind) <= 5
 
 
 @kernel

@@ -28,9 +28,10 @@ from analyzer.faults import Fault, note
 from analyzer.kernels import kernel
 from analyzer.messages.arena import LIMIT, TOP, move
 from analyzer.messages.pairing import BY_CALLER, ROW_PROCEDURE, ROW_PROGRAM, ROW_VERSION, look_up
-from analyzer.messages.recognition import HEADER, is_call, is_open, is_reply, word
+from analyzer.messages.recognition import HEADER, is_call, is_open, is_reply
 from analyzer.messages.row import DAMAGE, FIRST_FRAME, FRAME, KEPT, SIZE, START, STREAM_END
 from analyzer.segments.reassembly import AT, BEGINS, END, KEPT_END, LOSS, OFFSET_END, OWN_FRAME
+from analyzer.words import word
 
 # Columns of `parsers`, one row per stream
 (
@@ -75,6 +76,7 @@ def new_parsers(rows: int) -> NDArray[np.int64]:
 @kernel
 def next_record(
     memory: Any,
+    words: Any,
     parsers: Any,
     s: Any,
     tcp: Any,
@@ -93,27 +95,27 @@ def next_record(
     """
     while int(tcp[AT]) < int(tcp[END]):
         searching = int(parsers[s, STEP]) == SEARCHING
-        if searching and not search(memory, parsers, s, tcp, calls, slots, peer, programs, m, faults):
+        if searching and not search(memory, words, parsers, s, tcp, calls, slots, peer, programs, m, faults):
             tcp[AT] = tcp[END]
             return False
         if int(parsers[s, INSIDE]) == 0 and int(parsers[s, MARK_BYTES]) == 0:
-            if whole(memory, parsers, s, tcp, calls, slots, peer, head_only, programs, m, faults):
+            if whole(words, parsers, s, tcp, calls, slots, peer, head_only, programs, m, faults):
                 return True
             if int(parsers[s, STEP]) == SEARCHING:
                 continue
         if int(parsers[s, LEFT]) == 0:
             read_mark(memory, parsers, s, tcp, m, faults)
         else:
-            consume(memory, parsers, s, tcp, arena, calls, slots, peer, head_only, programs, m, faults)
+            consume(memory, words, parsers, s, tcp, arena, calls, slots, peer, head_only, programs, m, faults)
         over = int(parsers[s, INSIDE]) == 1 and int(parsers[s, LEFT]) == 0 and int(parsers[s, LAST]) == 1
-        if over and complete(memory, parsers, s, tcp, calls, slots, peer, programs, m, faults):
+        if over and complete(words, parsers, s, tcp, calls, slots, peer, programs, m, faults):
             return True
     return False
 
 
 @kernel
 def whole(
-    memory: Any,
+    words: Any,
     parsers: Any,
     s: Any,
     tcp: Any,
@@ -130,24 +132,24 @@ def whole(
     have = int(tcp[KEPT_END]) - at - 4
     if have < 8:
         return False
-    mark = word(memory, at)
+    mark = word(words, at)
     size = mark & 0x7FFFFFFF
     at += 4
     if mark < 0x80000000 or size < 8 or size > int(tcp[END]) - at:
         return False
     kept = min(size, have)
-    if word(memory, at + 4) > 1:
+    if word(words, at + 4) > 1:
         lose(parsers, s, m, faults)
         return False
     if int(parsers[s, STEP]) == NEW:
-        if not is_message(memory, at, kept, size, True, True, calls, slots, peer, programs):
+        if not is_message(words, at, kept, size, True, True, calls, slots, peer, programs):
             lose(parsers, s, m, faults)
             return False
         parsers[s, STEP] = IN_STEP
     tcp[AT] = at + size
     keep = RECORD_LIMIT
     if size > HEAD:
-        keep = keep_limit(memory, at, kept, calls, slots, peer, head_only)
+        keep = keep_limit(words, at, kept, calls, slots, peer, head_only)
     m[DAMAGE] = HEAD_DAMAGE if keep < size else 0
     if kept < size and kept < keep:
         m[DAMAGE] = int(m[DAMAGE]) | int(tcp[LOSS])
@@ -160,14 +162,14 @@ def whole(
 
 
 @kernel
-def keep_limit(memory: Any, at: Any, kept: Any, calls: Any, slots: Any, peer: Any, head_only: Any) -> Any:
+def keep_limit(words: Any, at: Any, kept: Any, calls: Any, slots: Any, peer: Any, head_only: Any) -> Any:
     """How many bytes of a record are worth keeping, from its first words."""
     if kept < 24 or len(head_only) == 0:
         return RECORD_LIMIT
-    reply = word(memory, at + 4)
-    program, version, procedure = word(memory, at + 12), word(memory, at + 16), word(memory, at + 20)
+    reply = word(words, at + 4)
+    program, version, procedure = word(words, at + 12), word(words, at + 16), word(words, at + 20)
     if reply == 1:
-        row = look_up(calls, slots, BY_CALLER, peer, word(memory, at))
+        row = look_up(calls, slots, BY_CALLER, peer, word(words, at))
         if row < 0:
             return RECORD_LIMIT
         program, version = int(calls[row, ROW_PROGRAM]), int(calls[row, ROW_VERSION])
@@ -185,7 +187,7 @@ def keep_limit(memory: Any, at: Any, kept: Any, calls: Any, slots: Any, peer: An
 
 @kernel
 def is_message(
-    memory: Any,
+    words: Any,
     at: Any,
     kept: Any,
     size: Any,
@@ -199,12 +201,12 @@ def is_message(
     """Whether an RPC message begins here."""
     if kept < 8:
         return False
-    kind = word(memory, at + 4)
+    kind = word(words, at + 4)
     if kind == 0:
-        return is_call(memory, at, kept, size, exact, programs)
+        return is_call(words, at, kept, size, exact, programs)
     if kind != 1:
         return False
-    return is_open(calls, slots, peer, word(memory, at)) or (lone_reply and is_reply(memory, at, kept, size))
+    return is_open(calls, slots, peer, word(words, at)) or (lone_reply and is_reply(words, at, kept, size))
 
 
 @kernel
@@ -231,6 +233,7 @@ def forget_record(parsers: Any, s: Any) -> None:
 @kernel
 def search(
     memory: Any,
+    words: Any,
     parsers: Any,
     s: Any,
     tcp: Any,
@@ -257,12 +260,12 @@ def search(
             continue
         if int(memory[at + 11]) > 1 or int(memory[at]) < 0x80:
             continue
-        size = word(memory, at) & 0x7FFFFFFF
+        size = word(words, at) & 0x7FFFFFFF
         kept = min(size, int(tcp[KEPT_END]) - at - 4)
         begins = at == int(tcp[BEGINS])
         if size > MARK_LIMIT or size < 20:
             continue
-        if is_message(memory, at + 4, kept, size, False, begins, calls, slots, peer, programs):
+        if is_message(words, at + 4, kept, size, False, begins, calls, slots, peer, programs):
             tcp[AT] = at
             parsers[s, STEP] = IN_STEP
             if int(parsers[s, CARRIES]) == 0 and at > first:
@@ -306,6 +309,7 @@ def read_mark(memory: Any, parsers: Any, s: Any, tcp: Any, m: Any, faults: Any) 
 @kernel
 def consume(
     memory: Any,
+    words: Any,
     parsers: Any,
     s: Any,
     tcp: Any,
@@ -332,7 +336,7 @@ def consume(
         taken = min(have, HEADER - int(parsers[s, P_KEPT]))
         keep(memory, parsers, s, arena, at, taken, m, faults)
         if int(parsers[s, P_KEPT]) == HEADER:
-            judge(memory, parsers, s, calls, slots, peer, head_only, programs, m, faults)
+            judge(words, parsers, s, calls, slots, peer, head_only, programs, m, faults)
             if int(parsers[s, STEP]) == SEARCHING:
                 tcp[AT] = at + taken
                 return
@@ -346,7 +350,7 @@ def consume(
 
 @kernel
 def judge(
-    memory: Any,
+    words: Any,
     parsers: Any,
     s: Any,
     calls: Any,
@@ -363,14 +367,14 @@ def judge(
     if int(parsers[s, LAST]) == 0:
         size = RECORD_LIMIT
     if int(parsers[s, STEP]) == NEW:
-        sound = is_message(memory, at, kept, size, True, True, calls, slots, peer, programs)
+        sound = is_message(words, at, kept, size, True, True, calls, slots, peer, programs)
     else:
-        sound = word(memory, at + 4) <= 1
+        sound = word(words, at + 4) <= 1
     if not sound:
         lose(parsers, s, m, faults)
         return
     parsers[s, STEP] = IN_STEP
-    parsers[s, P_KEEP] = keep_limit(memory, at, kept, calls, slots, peer, head_only)
+    parsers[s, P_KEEP] = keep_limit(words, at, kept, calls, slots, peer, head_only)
 
 
 @kernel
@@ -426,7 +430,7 @@ def make_room(memory: Any, parsers: Any, s: Any, arena: Any, wanted: Any) -> Any
 
 @kernel
 def complete(
-    memory: Any,
+    words: Any,
     parsers: Any,
     s: Any,
     tcp: Any,
@@ -441,10 +445,10 @@ def complete(
     at, kept, size = int(parsers[s, P_START]), int(parsers[s, P_KEPT]), int(parsers[s, P_SIZE])
     damage = int(parsers[s, P_DAMAGE])
     if int(parsers[s, STEP]) == NEW:
-        if not is_message(memory, at, kept, size, True, True, calls, slots, peer, programs):
+        if not is_message(words, at, kept, size, True, True, calls, slots, peer, programs):
             lose(parsers, s, m, faults)
             return False
-    elif kept >= 8 and word(memory, at + 4) > 1:
+    elif kept >= 8 and word(words, at + 4) > 1:
         lose(parsers, s, m, faults)
         return False
     parsers[s, STEP] = IN_STEP

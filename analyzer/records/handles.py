@@ -23,8 +23,8 @@ from analyzer.faults import Fault, Faults
 from analyzer.index import drop, find, new_slots, put, refill
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
-from analyzer.schema.batch import views
 from analyzer.tables import I32, I64, Bytes
+from analyzer.words import views
 
 LIMIT = 1 << 18
 RECENT = 1 << 14  # handles of single messages, remembered by their bytes

@@ -26,10 +26,11 @@ from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Activity, Done, Event, Io, Naming, Renaming, Stale, Verifier
 from analyzer.records.handles import NOBODY, HandleTable, hash_pair
 from analyzer.records.sift import Sifted
-from analyzer.schema.batch import Decoder, views
+from analyzer.schema.batch import Decoder
 from analyzer.schema.program import CALL, REPLY
 from analyzer.schema.rows import Columns
 from analyzer.tables import I32, I64, Bytes, Messages
+from analyzer.words import views
 
 HANDLE_LIMIT = 64
 NAMES_REMEMBERED = 1 << 18

@@ -23,7 +23,6 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analyzer.faults import Fault
 from analyzer.index import Ints
@@ -55,8 +54,7 @@ from analyzer.schema.plan import (
 from analyzer.schema.rows import Columns, collect
 from analyzer.schema.xdr import Type
 from analyzer.tables import Bytes
-
-Words = NDArray[np.uint32]
+from analyzer.words import views, word
 
 SHORT, LIMIT, DEPTH = int(Fault.XDR_SHORT), int(Fault.XDR_LIMIT), int(Fault.XDR_DEPTH)
 BOOL, PADDING, TRAILING = int(Fault.XDR_BOOL), int(Fault.XDR_PADDING), int(Fault.XDR_TRAILING)
@@ -99,16 +97,6 @@ class Decoder:
         return collect(self._plan, store, len(starts), int(shape[USED]), faults, ends)
 
 
-def views(memory: Bytes) -> tuple[Bytes, Words]:
-    """The memory and the words in it, one at every byte, in the one form the kernel is compiled for:
-    read-only, and neither aligned nor contiguous, as NumPy takes fewer than two words to be."""
-    if len(memory) < 5:
-        memory = np.concatenate([memory, np.zeros(5 - len(memory), np.uint8)])
-    memory = memory.view()
-    memory.flags.writeable = False
-    return memory, np.ndarray(len(memory) - 3, np.dtype("<u4"), memory, strides=(1,))
-
-
 def _doubled(store: Ints, shape: Ints) -> Ints:
     """A store with twice the room for list entries; `shape` is told."""
     used = int(shape[CHILD_BASE] + shape[USED] * shape[CHILD_WIDTH])
@@ -116,13 +104,6 @@ def _doubled(store: Ints, shape: Ints) -> Ints:
     bigger = np.zeros(int(shape[CHILD_BASE] + shape[CAPACITY] * shape[CHILD_WIDTH]), np.int64)
     bigger[:used] = store[:used]
     return bigger
-
-
-@kernel
-def word(words: Any, at: Any) -> Any:
-    """The unsigned word at byte `at`; `words` is little-endian, as loads are."""
-    w = int(words[at])
-    return ((w & 0xFF) << 24) | ((w & 0xFF00) << 8) | ((w >> 8) & 0xFF00) | (w >> 24)
 
 
 @kernel

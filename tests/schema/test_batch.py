@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from analyzer.faults import Fault
-from analyzer.schema.batch import Decoder, hyper, is_padded, signed_word, views, word
+from analyzer.schema.batch import Decoder, hyper, is_padded, signed_word
 from analyzer.schema.plan import MOST_COLUMNS
 from analyzer.schema.xdr import MOST_ENTRIES, U32, Field, List, Rest, Struct, Text
+from analyzer.words import views, word
 from tests.agreement import assert_agree, laid_out, run
 from tests.contract.test_schema import MODES
 from tests.schema.samples import BULK, EVERYTHING, STATE, WORD

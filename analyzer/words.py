@@ -1,0 +1,38 @@
+"""Big-endian words at any byte of memory.
+
+In: memory. Out: a window on it, of which item i is the word at byte i.
+
+Theory. One load and one check of bounds instead of four: words have no alignment here, and the window is
+little-endian, as loads are.
+
+Never: copies (but of fewer than five bytes).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analyzer.kernels import kernel
+from analyzer.tables import Bytes
+
+Words = NDArray[np.uint32]
+
+
+def views(memory: Bytes) -> tuple[Bytes, Words]:
+    """The memory and the words in it, one at every byte, in the one form the kernel is compiled for:
+    read-only, and neither aligned nor contiguous, as NumPy takes fewer than two words to be."""
+    if len(memory) < 5:
+        memory = np.concatenate([memory, np.zeros(5 - len(memory), np.uint8)])
+    memory = memory.view()
+    memory.flags.writeable = False
+    return memory, np.ndarray(len(memory) - 3, np.dtype("<u4"), memory, strides=(1,))
+
+
+@kernel
+def word(words: Any, at: Any) -> Any:
+    """The unsigned word at byte `at`; `words` is little-endian, as loads are."""
+    w = int(words[at])
+    return ((w & 0xFF) << 24) | ((w & 0xFF00) << 8) | ((w >> 8) & 0xFF00) | (w >> 24)
