@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
-from analyzer.schema.batch import views
 from analyzer.tables import I64, Bytes
+from analyzer.words import views
 
 SPARE = 4  # a word may be written at every byte of what is copied
 PLACES = 1024  # a power of two
