@@ -358,6 +358,7 @@ class Host:
     def getattr(self, file: File, **how: Any) -> Exchange:
         """GETATTR."""
         reply = {"attr_fileid": file.fileid, "attr_fsid": file.export.number, "attr_type": 1}
+        reply["attr_size"] = how.pop("size", 0)
         return self.nfs("GETATTR", file, reply, **how)
 
     # -- NLM ------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from analyzer.findings.rule import (
     POSSIBLE,
     PROBABLE,
     Case,
+    Severity,
     file_name,
     of_operation,
     rule,
@@ -32,9 +33,11 @@ from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.rpc import AUTH_ERROR, AUTH_FLAVORS, RPC_STATUS
 from analyzer.records.events import Call, Reply
+from analyzer.sessions import operations as op
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.operations import Answer, Operation
+from analyzer.sessions.ranges import largest_of
 from analyzer.sessions.world import Sessions
 
 PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS = 1, 2, 3, 4
@@ -236,32 +239,58 @@ def _mounts_with_version_3(s: Sessions, client: int, server: int) -> bool:
 
 @rule("range-suspicious", MEDIUM)
 def range_suspicious(s: Sessions) -> Iterator[Case]:
-    """A lock range is one that the server cannot have.
+    """A lock range is one that the server cannot have, or does not count as its client does.
 
     ## What it is
-    A lock request answered FBIG.
+    A lock request answered FBIG. One that was granted though it goes beyond the largest offset: 2^63 - 1, or
+    2^31 - 1 with NLM 1 and 3. A range granted with NLM 1 or 3 in a file that is larger than 2 GiB. Low: a
+    length of the largest number, signed or not, where 0 is what says "to the end of the file".
 
     ## Why it matters
-    The program believes in a range that nobody locks.
+    The program believes in a range that nobody locks, or that ends elsewhere for the server: some cut it off,
+    some take it to the end of the file, some to nothing.
 
     ## What to do
-    Fix the caller: offset plus length must stay below 2^63.
+    Fix the caller: offset plus length must stay below 2^63. Mount with `vers=3`, which brings NLM 4 and 64
+    bits.
 
     ## Evidence
     The request with its offset and length, and the answer.
 
     ## When it is a false alarm
-    Databases lock single bytes far behind the end of the file on purpose; those are granted.
+    Databases lock single bytes far behind the end of the file on purpose, such as 2^30 or 2^62; those are
+    granted, and not counted. The size of a file is the one it had when the capture first showed it.
     """
     for operation, answer in s.oversized:
-        yield Case(
-            f"{s.hosts.address(operation.requester)} asked for offset {operation.start:#x} length "
-            f"{operation.length:#x} of {file_name(s, operation.file)}: FBIG",
-            operation.frames,
-            Place(operation.call.frame, operation.call.time),
-            Place(answer.frame, answer.time),
-            **of_operation(s, operation),
-        )
+        odd = _oddity(s, operation, answer)
+        if odd is not None:
+            yield Case(
+                f"{s.hosts.address(operation.requester)} asked for offset {operation.start:#x} length "
+                f"{operation.length:#x} of {file_name(s, operation.file)}: {odd[0]}",
+                operation.frames,
+                Place(operation.call.frame, operation.call.time),
+                Place(answer.frame, answer.time),
+                severity=odd[1],
+                **of_operation(s, operation),
+            )
+
+
+def _oddity(s: Sessions, operation: Operation, answer: Answer) -> tuple[str, Severity] | None:
+    """What is wrong with a range, in words, and how bad that is."""
+    if answer.status == op.FBIG:
+        return "FBIG", MEDIUM
+    version, length = operation.call.version, operation.length
+    largest = largest_of(version)
+    granted = f"granted by {program_label(NLM, version)}, "
+    if length in (largest, 2 * largest + 1):
+        return f"{granted}where a length of 0 would say to the end of the file", LOW
+    if operation.start > largest:
+        return f"{granted}though it begins beyond {largest:#x}, the largest offset", MEDIUM
+    if operation.start + length - 1 > largest:
+        return f"{granted}though it ends beyond {largest:#x}, the largest offset", MEDIUM
+    if operation.fh in s.handles.large and version < 4:
+        return f"{granted}whose offsets do not reach the end of a file of more than 2 GiB", MEDIUM
+    return None
 
 
 @rule("nlm-smnotify-remote", CRITICAL)

@@ -29,7 +29,7 @@ from analyzer.words import views
 LIMIT = 1 << 18
 RECENT = 1 << 14  # handles of single messages, remembered by their bytes
 NO_HANDLE = -1
-Described = tuple[int, int, int, int]  # handle, fsid, fileid, nlink
+Described = tuple[int, int, int, int, int]  # handle, fsid, fileid, nlink, size
 NOBODY, SEVERAL = -1, -2  # instead of the only host that locks a file
 KNFSD_FSID_BYTES = {0: 8, 1: 4, 2: 12, 3: 8, 4: 8, 5: 8, 6: 16, 7: 24}
 
@@ -299,10 +299,10 @@ class HandleTable:
 
     # -- attributes ---------------------------------------------------------------------------
 
-    def describe(self, handle: int, fsid: int, fileid: int, nlink: int) -> None:
+    def describe(self, handle: int, fsid: int, fileid: int, nlink: int, size: int) -> None:
         """Attributes of a handle were read: to be told with the batch they came in."""
         self._described[handle] = 1
-        self.described.append((handle, fsid, fileid, nlink))
+        self.described.append((handle, fsid, fileid, nlink, size))
 
     def undescribed(self, handles: I32) -> NDArray[np.intp]:
         """Indices of the first occurrence of each handle whose attributes are not known."""

@@ -209,7 +209,7 @@ class NfsRecords:
 
     def _names(self, memory: Bytes, m: Messages, rows: Rows, procedure: int) -> Iterator[Found]:
         rows = rows[m.call_body[rows] >= 0]
-        wanted = ("status", "fh", "obj_attr_nlink", "obj_attr_fsid", "obj_attr_fileid")
+        wanted = ("status", "fh", "obj_attr_nlink", "obj_attr_size", "obj_attr_fsid", "obj_attr_fileid")
         result = self._decode(memory, m, rows, procedure, REPLY, wanted)
         asked = self._decode_asked(memory, m, rows, procedure, ("name",))
         good = (result.values["status"] == 0) & result.valid["fh"] & asked.valid["name"]
@@ -276,7 +276,7 @@ class NfsRecords:
         new = self._handles.undescribed(fhs)
         if len(new):
             chosen = rows[new]
-            wanted = ("attr_nlink", "attr_fsid", "attr_fileid")
+            wanted = ("attr_nlink", "attr_size", "attr_fsid", "attr_fileid")
             result = self._decode(memory, m, chosen, GETATTR, REPLY, wanted)
             self._describe(fhs[new], result, "attr_")
 
@@ -347,9 +347,8 @@ class NfsRecords:
         valid = columns.valid[f"{prefix}fileid"]
         for i in new.tolist():
             if valid[i]:
-                fsid, fileid = (int(columns.unsigned(f"{prefix}{n}")[i]) for n in ("fsid", "fileid"))
-                nlink = int(columns.values[f"{prefix}nlink"][i])
-                self._handles.describe(int(fhs[i]), fsid, fileid, nlink)
+                said = (int(columns.unsigned(f"{prefix}{n}")[i]) for n in ("fsid", "fileid", "nlink", "size"))
+                self._handles.describe(int(fhs[i]), *said)
 
     def _fresh(self, memory: Bytes, starts: I64, stops: I64, dirs: I32, fhs: I32) -> NDArray[np.int8]:
         if self._used + len(starts) > NAMES_REMEMBERED:  # forgetting only repeats what was said

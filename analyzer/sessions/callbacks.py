@@ -18,9 +18,9 @@ from analyzer.sessions import operations as op
 from analyzer.sessions.ledger import Ledger
 from analyzer.sessions.model import End, Offer, Place, Wait
 from analyzer.sessions.operations import Answer, Operation
+from analyzer.sessions.ranges import LARGEST_32
 
 EARLY = 16  # offers looked at when a wait begins: the callback that overtook its BLOCKED is among the last
-LARGEST_32 = 2**31 - 1  # versions 1 and 3 cannot say more: any end from here on is the end of the file
 
 
 class Callbacks:
@@ -155,7 +155,10 @@ def _latest(wait: Wait) -> int:
 
 
 def _same_end(operation: Operation, request: Operation) -> bool:
-    """Equal ends, or equal lengths: what is shifted differs in its start only."""
+    """Equal ends, or equal lengths: what is shifted differs in its start only.
+
+    Versions 1 and 3 cannot say more than 32 bits: any end from there on is the end of the file.
+    """
     if operation.end - operation.start == request.end - request.start:
         return True
     return operation.end == request.end or min(operation.end, request.end) >= LARGEST_32

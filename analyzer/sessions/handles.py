@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analyzer.records.handles import Described, HandleTable, export_key
+from analyzer.sessions.ranges import LARGEST_32
 from analyzer.tables import I32
 
 MAX_DEPTH = 64
@@ -60,6 +61,7 @@ class Handles:
         self.children: dict[tuple[int, bytes], int] = {}
         self.names: dict[int, int] = {}  # how many entries lead to a handle, as far as seen
         self.linked: set[int] = set()  # handles of files that had several names
+        self.large: set[int] = set()  # ... that were larger than offsets of 32 bits can say, when first seen
         self.roots: dict[int, str] = {}
         self.exports: list[Export] = []
         self.known = 0  # handles of the table that were told of; the record stage may be ahead
@@ -85,11 +87,13 @@ class Handles:
         self._seen = count
 
     def tell(self, known: int, described: Iterable[Described]) -> None:
-        """So many handles are known by now, and of some the fsid, fileid and number of links."""
+        """So many handles are known by now, and of some the fsid, fileid, number of links and size."""
         self.known = known
-        for handle, fsid, fileid, nlink in described:
+        for handle, fsid, fileid, nlink, size in described:
             if nlink > 1:
                 self.linked.add(handle)
+            if size > LARGEST_32:
+                self.large.add(handle)
             if handle not in self._attributes:
                 self._attributes[handle] = (fsid, fileid)
                 key = (self.table.server_of(handle), fsid, fileid)
@@ -111,6 +115,7 @@ class Handles:
             self._canonical.pop(handle, None)
             self.names.pop(handle, None)
             self.linked.discard(handle)
+            self.large.discard(handle)
             self._export[handle] = NO_EXPORT
         lost = set(gone)
         self.children = {

@@ -21,6 +21,7 @@ from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
 EOF = 2**64 - 1
+LARGEST_32, LARGEST_64 = 2**31 - 1, 2**63 - 1  # what signed offsets can say: of NLM 1 and 3, and of NLM 4
 
 
 class Held(Protocol):
@@ -47,6 +48,11 @@ def extent(offset: int, length: int) -> tuple[int, int]:
     if length == 0:
         return offset, EOF
     return offset, min(offset + length - 1, EOF)
+
+
+def largest_of(version: int) -> int:
+    """The largest offset in a version of NLM, as systems with signed offsets read it."""
+    return LARGEST_64 if version >= 4 else LARGEST_32
 
 
 class Page(Generic[V]):

@@ -55,6 +55,7 @@ from analyzer.sessions.model import End, Lock, Place
 from analyzer.sessions.mounts import Mounts
 from analyzer.sessions.operations import Answer, Operation, Operations
 from analyzer.sessions.pace import Meter, Pace
+from analyzer.sessions.ranges import LARGEST_32, largest_of
 from analyzer.sessions.rebirths import Rebirths
 from analyzer.sessions.reboots import Grace, Notice, Reboots
 from analyzer.sessions.servers import Servers
@@ -309,7 +310,7 @@ class Sessions:
             return
         if answer.time - operation.call.time > self.settings[SLOW]:
             self.slow.append((operation, answer))
-        if answer.status == op.FBIG:
+        if answer.status == op.FBIG or (answer.status == op.GRANTED and self._is_odd_range(operation)):
             self.oversized.append((operation, answer))
         if answer.status == op.DENIED_GRACE_PERIOD:
             if not operation.reclaim:
@@ -334,6 +335,15 @@ class Sessions:
             circle = circle_of(self.ledger, wait, Place(answer.frame, answer.time))
             if circle is not None:
                 self.circles.append(circle)
+
+    def _is_odd_range(self, operation: Operation) -> bool:
+        """Whether a LOCK is of bytes that its server may not count as its client does."""
+        start, length, version = operation.start, operation.length, operation.call.version
+        if not length or (start + length < LARGEST_32 and version >= 4):
+            return False
+        if operation.kind not in ("LOCK", "NM_LOCK"):
+            return False
+        return start + length >= largest_of(version) or (version < 4 and operation.fh in self.handles.large)
 
     def _notified(self, reply: Reply) -> None:
         """A reboot notice was taken: what it frees is free now."""

@@ -4,12 +4,22 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE
+from analyzer.findings.rule import (
+    CRITICAL,
+    DEFINITE,
+    HIGH,
+    INFO,
+    LOW,
+    MEDIUM,
+    POSSIBLE,
+    PROBABLE,
+    Severity,
+)
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
 from tests.findings.lab import Lab
-from tests.world import AUTH_ERROR, MOUNTD, STATD
+from tests.world import AUTH_ERROR, MOUNTD, STATD, File
 
 PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS, SYSTEM_ERR = range(1, 6)
 
@@ -206,6 +216,71 @@ def test_range_suspicious__silent_about_a_single_byte_far_behind_the_end(lab: La
     lab.alice.lock(db, 2, 2**62, 1000)
     lab.later(1)
     lab.clean("range-suspicious")
+
+
+BEYOND = [
+    pytest.param(4, 2**63 + 5, 10, MEDIUM, id="begins beyond 63 bits"),
+    pytest.param(4, 2**63 - 10, 100, MEDIUM, id="ends beyond 63 bits"),
+    pytest.param(4, 5, 2**64 - 1, LOW, id="all ones to the end"),
+    pytest.param(4, 0, 2**63 - 1, LOW, id="the largest length to the end"),
+    pytest.param(3, 2**31, 1, MEDIUM, id="begins beyond 31 bits"),
+    pytest.param(1, 2**31 - 1, 2, MEDIUM, id="ends beyond 31 bits"),
+    pytest.param(3, 0, 2**32 - 1, LOW, id="all ones of 32 bits to the end"),
+]
+
+
+@pytest.mark.parametrize(("version", "start", "length", "severity"), BEYOND)
+def test_range_suspicious__fires_when_an_odd_range_is_granted(
+    lab: Lab, version: int, start: int, length: int, severity: Severity
+) -> None:
+    db = lab.mounted(lab.alice)
+    lock = lab.alice.lock(db, 1, start, length, version=version)
+    lab.alice.unlock(db, 1, version=version)
+    lab.fires("range-suspicious", lock, client=lab.alice, severity=severity, confidence=DEFINITE)
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_range_suspicious__fires_for_32_bits_in_a_large_file(lab: Lab, version: int) -> None:
+    db = large(lab, 2**31)
+    lock = lab.alice.lock(db, 1, 100, 10, version=version)
+    found = lab.fires("range-suspicious", lock, client=lab.alice, severity=MEDIUM)
+    assert "more than 2 GiB" in found.message
+
+
+def large(lab: Lab, size: int) -> File:
+    """A file that is known to be so large."""
+    lab.alice.mount(lab.server, "/srv")
+    db = lab.export.file("db")
+    lab.alice.getattr(db, size=size)
+    lab.world.wait(0.5)
+    return db
+
+
+@pytest.mark.parametrize(
+    ("version", "start", "length"), [(4, 100, 10), (3, 0, 0), (3, 100, 0)], ids=["64 bits", "whole", "rest"]
+)
+def test_range_suspicious__silent_about_a_large_file(lab: Lab, version: int, start: int, length: int) -> None:
+    db = large(lab, 2**31)
+    lab.alice.lock(db, 1, start, length, version=version)
+    lab.silent("range-suspicious")
+
+
+@pytest.mark.parametrize(
+    ("version", "start", "length"), [(4, 2**30, 510), (4, 2**62, 1), (3, 2**30, 510), (1, 2**31 - 2, 1)]
+)
+def test_range_suspicious__silent_about_bytes_that_databases_lock(
+    lab: Lab, version: int, start: int, length: int
+) -> None:
+    db = large(lab, 2**31 - 1)
+    lab.alice.lock(db, 1, start, length, version=version)
+    lab.silent("range-suspicious")
+
+
+def test_range_suspicious__silent_about_what_was_not_granted_and_about_unlocks(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, 2**63, 10, reply="DENIED")
+    lab.alice.unlock(db, 1, 2**63, 10)
+    lab.silent("range-suspicious")
 
 
 # -- nlm-smnotify-remote --------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_one_at_a_time_is_the_same_as_many(table: HandleTable) -> None:
 def test_growing_forgets_nothing(table: HandleTable) -> None:
     first = intern(table, *((n % 3, b"h%d" % n) for n in range(900)))
     table.named[5] = 1
-    table.describe(7, 1, 1, 1)
+    table.describe(7, 1, 1, 1, 0)
     table.locked([8, 8, 9], [1, 2, 1])
     second = intern(table, *((n % 3, b"h%d" % n) for n in range(3000)))
     assert first == list(range(900))
@@ -126,9 +126,9 @@ def test_the_first_description_of_each_handle_is_asked_for_once(table: HandleTab
     rows = np.array(intern(table, (1, b"a"), (1, b"b"), (1, b"c")), np.int32)
     asked = np.array([rows[1], -1, rows[0], rows[1], rows[2]], np.int32)
     assert sorted(table.undescribed(asked).tolist()) == [0, 2, 4]
-    table.describe(int(rows[1]), 9, 90, 1)
+    table.describe(int(rows[1]), 9, 90, 1, 0)
     assert sorted(table.undescribed(asked).tolist()) == [2, 4]
-    assert table.described == [(1, 9, 90, 1)]
+    assert table.described == [(1, 9, 90, 1, 0)]
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_handles_nobody_knows_find_their_export_by_name(handles: Handles) -> Non
 
 def test_handles_nobody_knows_find_their_export_by_fsid(handles: Handles) -> None:
     root, file, far = (fh(handles, data) for data in (b"\xeeroot", b"\xeefile", b"\xeefar"))
-    handles.tell(handles.table.count, [(root, 77, 2, 1), (file, 77, 30, 1), (far, 78, 30, 1)])
+    handles.tell(handles.table.count, [(root, 77, 2, 1, 0), (file, 77, 30, 1, 0), (far, 78, 30, 1, 0)])
     export = handles.mounted(root, b"/srv")
     assert handles.export(file) is export
     assert handles.export(far) is None
@@ -243,7 +243,7 @@ def test_a_name_given_again_after_remove_names_the_new_file(everywhere: Lab) -> 
 def test_handles_of_one_file_in_two_exports_are_one(handles: Handles) -> None:
     one, two = bytes((1, 0, 1, 0)) + b"fsA1file", bytes((1, 0, 1, 0)) + b"fsB2file"
     a, b = fh(handles, one), fh(handles, two)
-    handles.tell(handles.table.count, [(a, 5, 50, 1), (b, 5, 50, 1), (a, 6, 60, 1)])
+    handles.tell(handles.table.count, [(a, 5, 50, 1, 0), (b, 5, 50, 1, 0), (a, 6, 60, 1, 0)])
     assert handles.fsid_of(a) == 5, "what was said first counts"
     assert handles.canonical(a) == a
     assert handles.canonical(b) == a
@@ -262,5 +262,5 @@ def test_other_files_are_not_joined(
     handles: Handles, server: int, fsid: int, fileid: int, data: bytes
 ) -> None:
     a, b = fh(handles, b"\1\0\1\0fsA1file", 1), fh(handles, data, server)
-    handles.tell(handles.table.count, [(a, 5, 50, 1), (b, fsid, fileid, 1)])
+    handles.tell(handles.table.count, [(a, 5, 50, 1, 0), (b, fsid, fileid, 1, 0)])
     assert (handles.canonical(a), handles.canonical(b)) == (a, b)
