@@ -30,14 +30,13 @@ from analyzer.schema.batch import Decoder
 from analyzer.schema.program import CALL, REPLY
 from analyzer.schema.rows import Columns
 from analyzer.tables import I32, I64, Bytes, Messages
-from analyzer.words import views
+from analyzer.words import views, word
 
 HANDLE_LIMIT = 64
 NAMES_REMEMBERED = 1 << 18
 GETATTR, SETATTR, LOOKUP, WRITE, CREATE, MKDIR, SYMLINK, MKNOD = 1, 2, 3, 7, 8, 9, 10, 11
 REMOVE, RMDIR, RENAME, LINK, READDIRPLUS, COMMIT = 12, 13, 14, 15, 17, 21
 STALE = 70  # NFS3ERR_STALE (RFC 1813 2.6)
-STALE_WORD = int.from_bytes(STALE.to_bytes(4, "big"), "little")  # as `views` gives words
 GIVE_NAMES = (LOOKUP, CREATE, MKDIR, SYMLINK, MKNOD)
 
 Rows = NDArray[np.intp]
@@ -86,6 +85,37 @@ def novel_names(
     return used
 
 
+@kernel
+def stales(
+    words: Any,
+    rows: Any,
+    body: Any,
+    kept: Any,
+    call: Any,
+    fh_of_call: Any,
+    first: Any,
+    locker: Any,
+    nobody: Any,
+    out: Any,
+) -> Any:
+    """Write the replies NFS3ERR_STALE into `out` and return their number, leaving out most that are about
+    files without locks, for to look at their bytes is dear: `fh_of_call` has the handles of this block's
+    calls, from the one numbered `first`.
+    """
+    count = 0
+    for i in range(len(rows)):
+        row = int(rows[i])
+        place = int(call[row]) - first
+        if 0 <= place < len(fh_of_call):
+            fh = int(fh_of_call[place])
+            if fh < 0 or int(locker[fh]) == nobody:
+                continue
+        if int(kept[row]) >= 4 and word(words, int(body[row])) == STALE:
+            out[count] = row
+            count += 1
+    return count
+
+
 class NfsRecords:
     """Reads the NFSv3 messages of a block."""
 
@@ -94,6 +124,7 @@ class NfsRecords:
         self._handles = handles
         self._decoders: dict[tuple[int, int, tuple[str, ...]], Decoder] = {}
         self._novel = compiled_kernel(novel_names) if compiled else novel_names
+        self._stales = compiled_kernel(stales) if compiled else stales
         self._k0: I64 = np.zeros(NAMES_REMEMBERED, np.int64)
         self._k1: I64 = np.zeros(NAMES_REMEMBERED, np.int64)
         self._last: I64 = np.zeros(NAMES_REMEMBERED, np.int64)
@@ -198,12 +229,14 @@ class NfsRecords:
 
     def _stale(self, memory: Bytes, m: Messages, good: Rows) -> Iterator[Found]:
         """Answers NFS3ERR_STALE about files that carry locks."""
-        rows = good[m.body_kept[good] >= 4]
-        rows = rows[views(memory)[1][m.body[rows]] == STALE_WORD]
-        if len(rows):
-            fhs = self._asked_of(memory, m, rows)
-            for i in np.flatnonzero((fhs >= 0) & (self._handles.locker[fhs] != NOBODY)).tolist():
-                yield int(rows[i]), Stale(*_whence(m, int(rows[i])), int(fhs[i]))
+        out = np.empty(len(good), np.int64)
+        words = views(memory)[1]
+        mine, first, locker = self._fh_of_call, self._first_serial, self._handles.locker
+        count = self._stales(words, good, m.body, m.body_kept, m.call, mine, first, locker, NOBODY, out)
+        rows = out[:count]
+        fhs = self._asked_of(memory, m, rows)
+        for i in np.flatnonzero((fhs >= 0) & (locker[fhs] != NOBODY)).tolist():
+            yield int(rows[i]), Stale(*_whence(m, int(rows[i])), int(fhs[i]))
 
     # -- replies ------------------------------------------------------------------------------
 
