@@ -415,12 +415,12 @@ def _evidence(args: argparse.Namespace) -> int:
 
 
 def _dissect(args: argparse.Namespace) -> int:
-    from analyzer.render.dissect import side_by_side, tshark_path
+    from analyzer.render.dissect import found_tshark, side_by_side
     from analyzer.render.evidence import chosen, frames_of
     from analyzer.render.reread import refuse_read_once
 
     refuse_read_once(args.captures)
-    tshark_path()
+    found_tshark()
     if args.compare:
         from analyzer.render.compare import reports
 

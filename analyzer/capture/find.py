@@ -37,7 +37,7 @@ def find_captures(paths: Sequence[str]) -> tuple[list[str], list[str]]:
             here = len(found)
             for entry in _files(path):
                 try:
-                    found.append((first_time(entry, memory), entry))
+                    found.append((first_time(entry, memory, convert=False), entry))
                 except AnalyzerError:
                     skipped.append(entry)
             if len(found) == here:
@@ -64,9 +64,9 @@ def is_read_once(path: str) -> bool:
     return where.is_fifo() or where.is_char_device() or where.is_socket()
 
 
-def first_time(path: str, memory: Bytes) -> float:
+def first_time(path: str, memory: Bytes, convert: bool = True) -> float:
     """The time of the first packet; raises where the file is no capture."""
-    with open_source(path) as source:
+    with open_source(path, convert) as source:
         reader = Reader(source, memory, 0, False, new_faults())
         reader.read_block(new_table(Packets, 1))
         return NO_PACKETS if reader.first_time is None else reader.first_time

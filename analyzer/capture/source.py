@@ -21,6 +21,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
+from analyzer.capture.foreign import Converted, is_foreign
 from analyzer.capture.unpack import Unpacker, unpacker_for
 from analyzer.errors import AnalyzerError
 
@@ -48,7 +49,7 @@ class Source:
     `cut_short` whether it merely broke off there.
     """
 
-    def __init__(self, path: str, raw: RawIOBase | IO[bytes], size: int | None) -> None:
+    def __init__(self, path: str, raw: RawIOBase | IO[bytes] | Converted, size: int | None) -> None:
         self.path = path
         self.size = size
         self.bytes_read = 0
@@ -58,6 +59,11 @@ class Source:
         self._head = self._read_head()
         self._unpacker: Unpacker | None = unpacker_for(self._head, path)
         self._unpacked = memoryview(b"")
+
+    @property
+    def head(self) -> bytes:
+        """The bytes that tell what it is, before anything was read."""
+        return self._head
 
     @property
     def packed(self) -> bool:
@@ -155,16 +161,25 @@ class Source:
         self.close()
 
 
-def open_source(path: str) -> Source:
-    """The capture bytes of a file, a pipe or, for `-`, standard input."""
+def open_source(path: str, convert: bool = True) -> Source:
+    """The capture bytes of a file, a pipe or, for `-`, standard input.
+
+    A file in a form that is not ours is converted, unless it must not be.
+    """
     try:
         if path == STDIN:
             return Source(path, _standard_input(), None)
         raw = Path(path).open("rb", buffering=0)  # noqa: SIM115, the source closes it
         status = os.fstat(raw.fileno())
-        return Source(path, raw, status.st_size if stat.S_ISREG(status.st_mode) else None)
+        if not stat.S_ISREG(status.st_mode):
+            return Source(path, raw, None)
+        source = Source(path, raw, status.st_size)
     except OSError as error:
         raise AnalyzerError(f"{path}: {error.strerror}") from None
+    if convert and not source.packed and is_foreign(source.head):
+        source.close()
+        return Source(path, Converted(path), status.st_size)
+    return source
 
 
 def _standard_input() -> Any:

@@ -30,7 +30,7 @@ from analyzer.messages.row import matrix_of
 from analyzer.protocols import REGISTRY, find, procedure_label
 from analyzer.protocols.rpc import AUTH_ERROR, AUTH_SYS, AUTH_SYS_BODY, GSS_BODY, RPC_MISMATCH, RPCSEC_GSS
 from analyzer.render.clean import clean
-from analyzer.render.dissect import PREFERENCES, tshark_path
+from analyzer.render.dissect import PREFERENCES, found_tshark
 from analyzer.render.pdml import Shown, shown
 from analyzer.render.wireshark import HEADER, IN_AUTH_SYS, IN_GSS, NAMES, known_reason, name_of, why_not
 from analyzer.schema.columns import columns
@@ -360,7 +360,7 @@ def reports(paths: Sequence[str], first: int | None) -> Iterator[tuple[Iterator[
     """Of each capture what there is to say, and whether the two sides differ."""
     if first is not None and first < 1:
         raise AnalyzerError(f"--first {first}: is no number of frames")
-    tshark = tshark_path()
+    tshark = found_tshark()
     said = subprocess.run([tshark, "-v"], capture_output=True, text=True, check=False).stdout
     version = said.partition("\n")[0] or "tshark of an unknown version"
     for path in find_captures(paths)[0]:

@@ -4,21 +4,18 @@ In: the frames, read again, and the captures. Out: lines of text, two blocks for
 
 Theory. Whoever doubts a finding trusts Wireshark. It is asked through pyshark, about the capture itself
 where that is one plain file: a message needs its earlier TCP segments, a reply its call. Of several or
-packed captures it sees the evidence only. pyshark sets up a watcher of child processes that Python 3.14
-no longer has, unless it is given a loop of events; it is given one.
+packed captures it sees the evidence only.
 
 Never: believes either side; writes text of the wire that was not cleaned.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from analyzer.capture import shark
 from analyzer.capture.source import open_source
 from analyzer.errors import AnalyzerError
 from analyzer.render.clean import clean
@@ -45,12 +42,9 @@ MOST_TEXT = 400  # characters of a line
 Shown = Mapping[int, Sequence[str]]
 
 
-def tshark_path() -> str:
+def found_tshark() -> str:
     """Where tshark is; raises where it is not."""
-    path = shutil.which("tshark")
-    if path is None:
-        raise AnalyzerError("tshark is not on the path: dissect asks it; install it (apt install tshark)")
-    return path
+    return shark.tshark_path("dissect asks it")
 
 
 def side_by_side(finding: Finding, frames: Sequence[Frame], paths: Sequence[str]) -> Iterator[str]:
@@ -134,27 +128,10 @@ def _aside(frames: Sequence[Frame]) -> Shown:
 
 def _asked(path: str, numbers: Mapping[int, int]) -> Shown:
     """What Wireshark makes of some frames of a file; `numbers` has their own for those of the file."""
-    tshark = tshark_path()
-    shown: dict[int, list[str]] = {}
-    packets: Any = None
-    # pyshark stops a tshark that has just ended: asyncio then logs that somebody else waited for the process
-    log = logging.getLogger("asyncio")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    loop = asyncio.new_event_loop()
-    loop.set_exception_handler(lambda *_: None)  # a task left behind by a failure is no news
+    tshark, shown = found_tshark(), dict[int, list[str]]()
+    chosen = " or ".join(f"frame.number == {number}" for number in numbers)
     try:
-        import pyshark
-
-        packets = pyshark.FileCapture(
-            path,
-            keep_packets=False,
-            display_filter=" or ".join(f"frame.number == {number}" for number in numbers),
-            override_prefs=PREFERENCES,
-            tshark_path=tshark,
-            eventloop=loop,
-        )
-        with packets:
+        with shark.opened(path, tshark, display_filter=chosen, override_prefs=PREFERENCES) as packets:
             for packet in packets:
                 shown[numbers[int(packet.number)]] = list(theirs(packet))
     except Exception as error:  # pyshark lets through whatever asyncio, lxml and tshark raise
@@ -163,11 +140,6 @@ def _asked(path: str, numbers: Mapping[int, int]) -> Shown:
             raise AnalyzerError(
                 f"{path}: pyshark could not ask tshark: {type(error).__name__}: {why}"
             ) from error
-    finally:
-        if packets is not None:
-            packets._running_processes.clear()  # or its destructor complains of a tshark that failed
-        loop.close()
-        log.setLevel(level)
     if not shown:
         raise AnalyzerError(f"{path}: pyshark could not ask tshark: it shows none of these frames")
     return shown

@@ -33,7 +33,7 @@ def say_compile() -> None:
 
 def show_progress(done: int, total: int | None) -> None:
     """How much was read, of how much."""
-    share = f"{100 * done // total:3d} %" if total else f"{done >> 20} MiB"
+    share = f"{min(100, 100 * done // total):3d} %" if total else f"{done >> 20} MiB"
     sys.stderr.write(f"\rreading {share}")
     sys.stderr.flush()
 
