@@ -99,11 +99,15 @@ class Vocabulary:
 
 @dataclass(slots=True)
 class Piece:
-    """Values of one column for some rows of a chunk: texts in that order, or `which` of them each row has."""
+    """Values of one column for some rows of a chunk, in that order, or `which` of them each row has."""
 
     rows: Rows
     values: NDArray[Any] | Texts
     which: Rows | None = None
+
+    def places(self, first: int) -> Rows:
+        """For each row the number of its value, where they are numbered from `first` on."""
+        return np.arange(first, first + len(self.rows)) if self.which is None else self.which + first
 
 
 @dataclass(slots=True)
@@ -286,24 +290,24 @@ class Calls:
             self._decode(memory, m, rows, kind, CALL, chunk, chunk.call_rows[at], servers)
 
     def _identify(self, memory: Bytes, m: Messages, calls: Rows, chunk: Chunk) -> None:
-        chosen = np.flatnonzero((m.flavor[calls] == AUTH_SYS) & (m.cred[calls] >= 0))
+        chosen = np.flatnonzero(m.flavor[calls] == AUTH_SYS)
         if not len(chosen):
             return
         assert self._credentials is not None and self._gatherer is not None
-        start = m.cred[calls[chosen]]
-        stop = start + m.cred_size[calls[chosen]]
-        firsts, which = self._gatherer.repeats(memory, start, stop)
-        found = self._credentials.decode(memory, start[firsts], stop[firsts])
+        of = calls[chosen]
+        start = np.maximum(m.cred[of], 0)
+        size = np.clip(m.start[of] + m.kept[of] - start, 0, m.cred_size[of])  # as much as was captured
+        firsts, which = self._gatherer.repeats(memory, start, size)
+        start = start[firsts]
+        found = self._credentials.decode(memory, start, start + size[firsts])
         rows = chunk.call_rows[chosen]
         for name in ("uid", "gid"):
-            good = np.flatnonzero(found.valid[name][which])
-            chunk.add(name, rows[good], found.values[name][which[good]])
+            some, good = _those(found.valid[name], rows, which)
+            chunk.add(name, some, found.values[name], good)
         named = found.valid["machinename"]
-        good = np.flatnonzero(named[which])
-        names = self._gatherer.texts(
-            memory, found.start["machinename"][named], found.stop["machinename"][named], is_hex=False
-        )
-        chunk.add("machine", rows[good], names, (np.cumsum(named) - 1)[which[good]])
+        starts, stops = np.where(named, (found.start["machinename"], found.stop["machinename"]), 0)
+        some, good = _those(named, rows, which)
+        chunk.add("machine", some, self._gatherer.texts(memory, starts, stops, is_hex=False), good)
 
     def _answer(self, memory: Bytes, m: Messages) -> None:
         """What the replies say goes into the rows of their calls; the first reply to a call counts."""
@@ -412,6 +416,14 @@ def _groups(program: I64, version: I64, procedure: I64) -> Iterator[tuple[Kind, 
     for group in np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1):
         at = int(group[0])
         yield (int(program[at]), int(version[at]), int(procedure[at])), group
+
+
+def _those(valid: Bools, rows: Rows, which: Rows) -> tuple[Rows, Rows]:
+    """Rows, and which value each has, but for those whose value is not valid."""
+    if valid.all():
+        return rows, which
+    good = np.flatnonzero(valid[which])
+    return rows[good], which[good]
 
 
 def _program_name(kind: Kind) -> str:

@@ -142,11 +142,12 @@ class Records:
             yield from zip(group.tolist(), calls, strict=True)
 
     def _identities(self, memory: Bytes, m: Messages, rows: Rows) -> list[Identity]:
-        """uid and machine name of each call, from its AUTH_SYS credentials."""
+        """uid and machine name of each call, from its AUTH_SYS credentials, as far as they were captured."""
         view = memory.data
         found: list[Identity] = []
+        captured = np.clip(m.start[rows] + m.kept[rows] - m.cred[rows], 0, m.cred_size[rows])
         for flavor, start, size in zip(
-            m.flavor[rows].tolist(), m.cred[rows].tolist(), m.cred_size[rows].tolist(), strict=True
+            m.flavor[rows].tolist(), m.cred[rows].tolist(), captured.tolist(), strict=True
         ):
             if flavor != AUTH_SYS or start < 0:
                 found.append(NOBODY)

@@ -80,7 +80,7 @@ def is_same(memory: Any, words: Any, one: Any, other: Any, size: Any) -> Any:
 
 @kernel
 def find_repeats(
-    memory: Any, words: Any, starts: Any, stops: Any, places: Any, firsts: Any, which: Any
+    memory: Any, words: Any, starts: Any, sizes: Any, places: Any, firsts: Any, which: Any
 ) -> Any:
     """Number the spans, those that repeat one alike: its number in `which`; `firsts` has a span of each.
 
@@ -89,7 +89,7 @@ def find_repeats(
     count = 0
     for i in range(len(starts)):
         start = int(starts[i])
-        size = int(stops[i]) - start
+        size = int(sizes[i])
         h = size
         for at in range(start, start + size - 3, 4):
             h = ((h ^ (int(words[at]) & 0xFFFFFFFF)) * 0x01000193) & 0xFFFFFFFF
@@ -97,8 +97,7 @@ def find_repeats(
         found = int(places[place])
         if found >= 0:
             other = int(firsts[found])
-            alike = int(stops[other]) - int(starts[other]) == size
-            if not alike or not is_same(memory, words, start, int(starts[other]), size):
+            if int(sizes[other]) != size or not is_same(memory, words, start, int(starts[other]), size):
                 found = -1
         if found < 0:
             found = count
@@ -126,11 +125,11 @@ class Gatherer:
         self._copy(*views(memory), np.ascontiguousarray(starts), offsets, data, out_words)
         return Texts(data[:size], offsets, is_hex)
 
-    def repeats(self, memory: Bytes, starts: I64, stops: I64) -> tuple[Rows, Rows]:
+    def repeats(self, memory: Bytes, starts: I64, sizes: I64) -> tuple[Rows, Rows]:
         """Distinct spans (indices of one of each, some perhaps twice), and which of them each span is."""
         firsts, which = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
         places = np.full(PLACES, -1, np.int64)
-        count = self._repeats(*views(memory), starts, stops, places, firsts, which)
+        count = self._repeats(*views(memory), starts, sizes, places, firsts, which)
         return firsts[:count], which
 
 

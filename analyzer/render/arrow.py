@@ -146,7 +146,8 @@ def _paths(handles: Any, engine: Any) -> Any:
 def _scattered(rows: int, pieces: list[Piece], dtype: Any) -> Any:
     values = np.full(rows, -1, dtype)
     for piece in pieces:
-        values[piece.rows] = piece.values
+        assert not isinstance(piece.values, Texts)
+        values[piece.rows] = piece.values if piece.which is None else piece.values[piece.which]
     return values
 
 
@@ -155,7 +156,7 @@ def _texts(rows: int, pieces: list[Piece]) -> Any:
     base, parts = 0, []
     for piece in pieces:
         assert isinstance(piece.values, Texts)
-        where[piece.rows] = base + (np.arange(len(piece.rows)) if piece.which is None else piece.which)
+        where[piece.rows] = piece.places(base)
         base += len(piece.values)
         parts.append(_strings(shown(piece.values)))
     found = pa.concat_arrays(parts)

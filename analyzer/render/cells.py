@@ -18,11 +18,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.records.calls import NO_REPLY
-from analyzer.records.gather import Texts
+from analyzer.records.gather import Texts, distinct
 from analyzer.render.clean import cell, clean
 from analyzer.render.columns import TABLES, Column
-from analyzer.render.lines import DURATION, HEX, INT, SPARE, TEXT, TIME, UINT, WORD, Cells
+from analyzer.render.lines import (
+    COMMAS,
+    DURATION,
+    FIRST,
+    HEX,
+    IN_BASE,
+    INT,
+    KIND,
+    SLOT,
+    SPARE,
+    TEXT,
+    TIME,
+    UINT,
+    WORD,
+    Cells,
+)
 from analyzer.render.texts import cleaned
 from analyzer.tables import I32, I64, Bytes
 
@@ -34,6 +48,7 @@ HOSTS = ("client", "server")
 PATHS = ("path", "dir_path")
 KINDS = {"int": INT, "uint": UINT, "time": TIME, "duration": DURATION, "wire": TEXT, "hex": HEX}
 MOST_WORDS = 8 << 20  # bytes of words that are known at once
+MOST_FORMS = 64
 TRUTHS = ("false", "true")
 
 
@@ -134,26 +149,50 @@ class Dictionary:
 
 def cells(chunk: Chunk, lookups: Lookups) -> Cells:
     """A chunk as it is to be written."""
-    slots = {name: (1, slot) for slot, name in enumerate(chunk.base)}
-    slots |= {name: (0, slot) for slot, name in enumerate(chunk.pieces)}
-    firsts: dict[str | None, int] = {None: -1}
+    firsts: dict[str | None, int] = {None: 0}
     size = 0
     for name, numbers in lookups.numbers.items():
         firsts[name] = size
         size += len(numbers)
-    columns: list[tuple[int, ...]] = []
-    commas = 0
-    for column in COLUMNS:
-        if column.name in slots:
-            of = _list_name(column)
-            kind = KINDS[column.kind] if of is None else WORD
-            none = -1 if kind in (INT, WORD) else NO_REPLY
-            columns.append((kind, *slots[column.name], none, firsts[of], commas))
-            commas = 0
-        commas += 1
-    every = np.concatenate(list(lookups.numbers.values()))
-    laid_out = np.array(columns, np.int64), commas - 1, chunk.matrix, *_scattered(chunk)
-    return Cells(*laid_out, every, lookups.word_ends, lookups.words)
+    form, present = _forms(chunk)
+    slots = {name: 1 << IN_BASE | slot << SLOT for slot, name in enumerate(chunk.base)}
+    slots |= {name: slot << SLOT for slot, name in enumerate(chunk.pieces)}
+    ends, columns, behind = [0], array("q"), array("q")
+    for there in present:
+        commas = 0
+        for column in COLUMNS:
+            if column.name in there:
+                of = _list_name(column)
+                kind = KINDS[column.kind] if of is None else WORD
+                columns.append(kind << KIND | slots[column.name] | commas << COMMAS | firsts[of] << FIRST)
+                commas = 0
+            commas += 1
+        ends.append(len(columns))
+        behind.append(commas - 1)
+    return Cells(
+        form,
+        np.array(ends, np.int64),
+        np.array(columns, np.int64),
+        np.array(behind, np.int64),
+        chunk.matrix,
+        *_scattered(chunk),
+        np.concatenate(list(lookups.numbers.values())),
+        lookups.word_ends,
+        lookups.words,
+    )
+
+
+def _forms(chunk: Chunk) -> tuple[I64, list[set[str]]]:
+    """The form of each row, which goes by its procedure, and the columns of each form."""
+    names, form = distinct(chunk.base["procedure"])
+    form = np.minimum(form, MOST_FORMS - 1)
+    count = min(len(names), MOST_FORMS)
+    present = [set(chunk.base) for _ in range(count)]
+    for column, pieces in chunk.pieces.items():
+        for piece in pieces:
+            for number in np.flatnonzero(np.bincount(form[piece.rows], minlength=count)).tolist():
+                present[number].add(column)
+    return form, present
 
 
 def _list_name(column: Column) -> str | None:
@@ -187,15 +226,19 @@ def _scattered(chunk: Chunk) -> tuple[I32, I64, I64, NDArray[np.uint8]]:
     for slot, pieces in enumerate(chunk.pieces.values()):
         for piece in pieces:
             if isinstance(piece.values, Texts):
-                which = piece.which if piece.which is not None else np.arange(len(piece.rows))
-                place[slot, piece.rows] = which + texts
+                place[slot, piece.rows] = piece.places(texts)
                 shown = piece.values if piece.values.is_hex else cleaned(piece.values)
                 ends.append(shown.offsets[1:] + size)
                 data.append(shown.data)
                 texts += len(shown)
                 size += len(shown.data)
             else:
-                place[slot, piece.rows] = np.arange(numbers, numbers + len(piece.rows))
+                place[slot, piece.rows] = piece.places(numbers)
                 values.append(piece.values)
-                numbers += len(piece.rows)
-    return place, np.concatenate(values), np.concatenate(ends), np.concatenate([*data, np.zeros(1, np.uint8)])
+                numbers += len(piece.values)
+    return (
+        place,
+        np.concatenate(values),
+        np.concatenate(ends),
+        np.concatenate([*data, np.zeros(SPARE, np.uint8)]),
+    )

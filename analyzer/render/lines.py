@@ -4,9 +4,9 @@ In: `Cells`: columns as integers, texts and words as bytes by number. Out: bytes
 
 Theory. A capture of a million packets has forty million cells, most of them empty, most others seen before:
 a library that makes each column into text and then each row takes longer than all of the analysis. Here one
-kernel walks through the rows and touches only columns that some row of the chunk has. What repeats (a host,
-a procedure, a path) is a word: made into a cell once, copied eight bytes at a time. A number is written two
-digits at a time, handles two, and what stands in front of the fraction of a second once a second. It writes
+kernel walks through the rows and touches only columns that rows of their form have. What repeats (a host,
+a procedure, a path) is a word: made into a cell once, copied eight bytes at a time. Numbers and hex are
+written eight characters at a time, what stands in front of the fraction of a second once a second. It writes
 what the Arrow writer of `tables` writes, byte for byte: text in quotes, a quote doubled, nothing for null.
 
 Never: decides what is safe to show, but that a text does not begin like a formula.
@@ -27,77 +27,107 @@ from analyzer.tables import I32, I64, Bytes
 
 INT, UINT, TIME, DURATION, WORD, TEXT, HEX = range(7)
 WIDEST = (21, 20, 33, 25)  # bytes of the longest cell of the kinds before WORD
-KIND, IN_BASE, SLOT, NONE, FIRST, COMMAS = range(6)  # what a column is
+NULL, NO_MOMENT = -1, -(2**63)  # in `base`: of numbers and words, of times
+KIND, IN_BASE, COMMAS, SLOT, FIRST = 0, 4, 8, 16, 32  # from which bit on a number says what a column is
 
 ROOM = 1 << 20  # bytes written at a time
-SPARE = 8  # bytes that `copy` may read and write beyond the last one
+SPARE = 8  # bytes that may be read and written beyond the last one
 QUOTE, COMMA, NEWLINE, APOSTROPHE, MINUS, POINT, ZERO, COLON, T, Z = b"\",\n'-.0:TZ"
 SECOND = 1_000_000_000
+EIGHT = 100_000_000
 RISKY = np.frombuffer("".join(FORMULA).encode(), np.uint8)
 PAIRS = np.frombuffer("".join(f"{n:02d}" for n in range(100)).encode(), np.dtype("<u2"))
-HEXES = np.frombuffer("".join(f"{n:02x}" for n in range(256)).encode(), np.dtype("<u2"))
+POWERS = np.array([10**n for n in range(9)], np.int64)
 
 
 class Cells(NamedTuple):
-    """The rows of a chunk. A column lies in the row SLOT of `base`, where NONE says null, or in that of
-    `place`, which has numbers of `values` or of texts, -1 for null. A word's number is that of its code
-    in `numbers`, from FIRST on."""
+    """The rows of a chunk. Rows of one form have the same columns that are not null, those of form n from
+    `forms[n]` to `forms[n + 1]`. A column lies in the row SLOT of `base`, or in that of `place`, which has
+    numbers of `values` or of texts, -1 for null. A word's number is that of its code in `numbers`, from
+    FIRST on."""
 
-    columns: I64  # [column, what]: those that are not all null, with the commas in front of each
-    commas: int  # behind the last
+    form: I64  # of each row
+    forms: I64
+    columns: I64  # KIND, IN_BASE, COMMAS (in front of it), SLOT and FIRST in one number
+    commas: I64  # behind the last column, by form
     base: I64  # [slot, row]
     place: I32  # [slot, row]
     values: I64
     text_ends: I64  # where text n begins is where text n - 1 ends
-    texts: Bytes
+    texts: Bytes  # `SPARE` bytes behind them
     numbers: I32  # of words, by code; -1 null
     word_ends: I64
     words: Bytes  # each in quotes and harmless, `SPARE` bytes behind them
 
 
 @kernel
-def put_number(out: Any, out2: Any, at: Any, value: Any) -> Any:
-    """A number that is not negative; where it ends."""
-    size = 1
-    limit = 10
-    while size < 19 and value >= limit:
-        size += 1
-        limit *= 10
-    return put_digits(out, out2, at + size, value, size)
+def put_eight(out2: Any, at: Any, value: Any) -> None:
+    """Eight digits of a number below 10^8: halves, and halves of these, by multiplication."""
+    high = (value * 3518437209) >> 45  # // 10000
+    low = value - high * 10000
+    first = (high * 5243) >> 19  # // 100
+    out2[at] = PAIRS[first]
+    out2[at + 2] = PAIRS[high - first * 100]
+    first = (low * 5243) >> 19
+    out2[at + 4] = PAIRS[first]
+    out2[at + 6] = PAIRS[low - first * 100]
 
 
 @kernel
-def put_digits(out: Any, out2: Any, stop: Any, value: Any, size: Any) -> Any:
-    """The last `size` digits of a number, the last one at `stop - 1`; returns `stop`."""
-    at = stop
-    while size > 1:
-        rest = value // 100
-        at -= 2
-        out2[at] = PAIRS[value - rest * 100]
-        value = rest
-        size -= 2
-    if size > 0:
-        out[at - 1] = ZERO + value % 10
-    return stop
+def put_small(out2: Any, at: Any, value: Any) -> Any:
+    """A number below 10^8; where it ends. What comes next is written over the zeros behind it."""
+    size = 1
+    if value >= 10000:
+        size = 5 + int(value >= 100000) + int(value >= 1000000) + int(value >= 10000000)
+    else:
+        size = 1 + int(value >= 10) + int(value >= 100) + int(value >= 1000)
+    put_eight(out2, at, value * int(POWERS[8 - size]))
+    return at + size
+
+
+@kernel
+def put_number(out2: Any, at: Any, value: Any) -> Any:
+    """A number that is not negative; where it ends."""
+    if value < EIGHT:
+        return put_small(out2, at, value)
+    high = value // EIGHT
+    if high < EIGHT:
+        at = put_small(out2, at, high)
+    else:
+        at = put_small(out2, at, high // EIGHT)
+        put_eight(out2, at, high % EIGHT)
+        at += 8
+    put_eight(out2, at, value - high * EIGHT)
+    return at + 8
+
+
+@kernel
+def put_fraction(out: Any, out2: Any, at: Any, ns: Any) -> Any:
+    """Nine digits; where they end."""
+    first = ns // EIGHT
+    out[at] = ZERO + first
+    put_eight(out2, at + 1, ns - first * EIGHT)
+    return at + 9
 
 
 @kernel
 def put_uint(out: Any, out2: Any, at: Any, value: Any) -> Any:
     """An unsigned number, given as the signed one of the same 64 bits."""
     if value >= 0:
-        return put_number(out, out2, at, value)
+        return put_number(out2, at, value)
     tens = ((value >> 1) & 0x7FFFFFFFFFFFFFFF) // 5
-    at = put_number(out, out2, at, tens)
+    at = put_number(out2, at, tens)
     out[at] = ZERO + ((value - tens * 10) & 0xF)
     return at + 1
 
 
 @kernel
-def put_second(out: Any, out2: Any, second: Any) -> None:
-    """`"2024-02-03T04:05:06.` at the head of `out`. The calendar is counted from the 1st of March of the
-    year 0, so that leap days come last."""
-    since = second // 86400 + 719468
-    second -= second // 86400 * 86400
+def put_second(head: Any, head2: Any, second: Any) -> None:
+    """`"2024-02-03T04:05:06.`, from 0 on. The calendar is counted from the 1st of March of the year 0, so
+    that leap days come last."""
+    day = second // 86400
+    second -= day * 86400
+    since = day + 719468
     era = since // 146097
     of_era = since - era * 146097
     year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096) // 365
@@ -106,19 +136,31 @@ def put_second(out: Any, out2: Any, second: Any) -> None:
     year += era * 400
     if march >= 10:
         year += 1
-    put_digits(out, out2, 5, year, 4)
-    put_digits(out, out2, 8, (march + 2) % 12 + 1, 2)
-    put_digits(out, out2, 11, of_year - (153 * march + 2) // 5 + 1, 2)
-    put_digits(out, out2, 14, second // 3600, 2)
-    put_digits(out, out2, 17, second // 60 % 60, 2)
-    put_digits(out, out2, 20, second % 60, 2)
-    out[0] = QUOTE
-    out[5] = MINUS
-    out[8] = MINUS
-    out[11] = T
-    out[14] = COLON
-    out[17] = COLON
-    out[20] = POINT
+    head2[1] = PAIRS[year // 100]
+    head2[3] = PAIRS[year % 100]
+    head2[6] = PAIRS[(march + 2) % 12 + 1]
+    head2[9] = PAIRS[of_year - (153 * march + 2) // 5 + 1]
+    head2[12] = PAIRS[second // 3600]
+    head2[15] = PAIRS[second // 60 % 60]
+    head2[18] = PAIRS[second % 60]
+    head[0] = QUOTE
+    head[5] = MINUS
+    head[8] = MINUS
+    head[11] = T
+    head[14] = COLON
+    head[17] = COLON
+    head[20] = POINT
+
+
+@kernel
+def hex_of(four: Any) -> Any:
+    """The eight characters of four bytes, lowest first: nibbles are spread over bytes, and those beyond 9
+    moved up to the letters."""
+    x = (four | (four << 16)) & 0x0000FFFF0000FFFF
+    x = (x | (x << 8)) & 0x00FF00FF00FF00FF
+    x = ((x >> 4) & 0x000F000F000F000F) | ((x & 0x000F000F000F000F) << 8)
+    letters = ((x + 0x0606060606060606) >> 4) & 0x0101010101010101
+    return x + 0x3030303030303030 + letters * 39
 
 
 @kernel
@@ -148,15 +190,94 @@ def copy(out8: Any, at: Any, source8: Any, start: Any, stop: Any) -> Any:
 
 
 @kernel
-def put_commas(out: Any, at: Any, count: Any) -> Any:
+def put_commas(out8: Any, at: Any, count: Any) -> Any:
     """The commas between two cells."""
-    for i in range(count):
-        out[at + i] = COMMA
+    for i in range(0, count, 8):
+        out8[at + i] = 0x2C2C2C2C2C2C2C2C
     return at + count
 
 
 @kernel
+def put_cell(
+    column: Any,
+    row: Any,
+    base: Any,
+    place: Any,
+    values: Any,
+    text_ends: Any,
+    texts: Any,
+    texts4: Any,
+    numbers: Any,
+    word_ends: Any,
+    words8: Any,
+    second: Any,
+    head: Any,
+    head2: Any,
+    head8: Any,
+    at: Any,
+    out: Any,
+    out2: Any,
+    out8: Any,
+) -> Any:
+    """One cell with the commas in front of it: (where it ends, the second that `head` shows)."""
+    kind = (column >> KIND) & 0xF
+    slot = (column >> SLOT) & 0xFF
+    at = put_commas(out8, at, (column >> COMMAS) & 0xFF)
+    if (column >> IN_BASE) & 1:
+        value = int(base[slot, row])
+        if value == (NO_MOMENT if TIME <= kind <= DURATION else NULL):
+            return at, second
+    else:
+        value = int(place[slot, row])
+        if value < 0:
+            return at, second
+        if kind < TEXT:
+            value = int(values[value])
+    if kind == INT:
+        if value < 0:
+            out[at] = MINUS
+            at = put_uint(out, out2, at + 1, -value)
+        else:
+            at = put_number(out2, at, value)
+    elif kind == WORD:
+        word = -1 if value < 0 else int(numbers[(column >> FIRST) + value])
+        if word >= 0:
+            at = copy(out8, at, words8, int(word_ends[word]), int(word_ends[word + 1]))
+    elif kind == UINT:
+        at = put_uint(out, out2, at, value)
+    elif kind == TIME:
+        if value // SECOND != second:
+            second = value // SECOND
+            put_second(head, head2, second)
+        at = copy(out8, at, head8, 0, 21)
+        at = put_fraction(out, out2, at, value - second * SECOND)
+        out[at] = Z
+        out[at + 1] = QUOTE
+        at += 2
+    else:
+        out[at] = QUOTE
+        at += 1
+        if kind == HEX:
+            start = int(text_ends[value])
+            stop = int(text_ends[value + 1])
+            for i in range(start, stop, 4):
+                out8[at + 2 * (i - start)] = hex_of(int(texts4[i]) & 0xFFFFFFFF)
+            at += 2 * (stop - start)
+        elif kind == TEXT:
+            at = put_text(out, at, texts, int(text_ends[value]), int(text_ends[value + 1]))
+        else:
+            at = put_number(out2, at, value // SECOND)
+            out[at] = POINT
+            at = put_fraction(out, out2, at + 1, value % SECOND)
+        out[at] = QUOTE
+        at += 1
+    return at, second
+
+
+@kernel
 def write_rows(
+    form: Any,
+    forms: Any,
     columns: Any,
     commas: Any,
     base: Any,
@@ -164,6 +285,7 @@ def write_rows(
     values: Any,
     text_ends: Any,
     texts: Any,
+    texts4: Any,
     numbers: Any,
     word_ends: Any,
     words8: Any,
@@ -184,58 +306,30 @@ def write_rows(
     while first < len(rows) and at + widest <= len(out):
         row = int(rows[first])
         first += 1
-        for column in range(len(columns)):
-            at = put_commas(out, at, int(columns[column, COMMAS]))
-            kind = int(columns[column, KIND])
-            slot = int(columns[column, SLOT])
-            if int(columns[column, IN_BASE]) != 0:
-                value = int(base[slot, row])
-                if value == int(columns[column, NONE]):
-                    continue
-            else:
-                value = int(place[slot, row])
-                if value < 0:
-                    continue
-                if kind < TEXT:
-                    value = int(values[value])
-            if kind == INT:
-                if value < 0:
-                    out[at] = MINUS
-                    at = put_uint(out, out2, at + 1, -value)
-                else:
-                    at = put_number(out, out2, at, value)
-            elif kind == WORD:
-                word = -1 if value < 0 else int(numbers[int(columns[column, FIRST]) + value])
-                if word >= 0:
-                    at = copy(out8, at, words8, int(word_ends[word]), int(word_ends[word + 1]))
-            elif kind == UINT:
-                at = put_uint(out, out2, at, value)
-            else:
-                if kind == TIME:
-                    moment = value // SECOND
-                    if moment != second:
-                        second = moment
-                        put_second(head, head2, second)
-                    at = copy(out8, at, head8, 0, 21)
-                    at = put_digits(out, out2, at + 9, value - second * SECOND, 9)
-                    out[at] = Z
-                    at += 1
-                else:
-                    out[at] = QUOTE
-                    at += 1
-                    if kind == HEX:
-                        for i in range(int(text_ends[value]), int(text_ends[value + 1])):
-                            out2[at] = HEXES[int(texts[i]) & 0xFF]
-                            at += 2
-                    elif kind == TEXT:
-                        at = put_text(out, at, texts, int(text_ends[value]), int(text_ends[value + 1]))
-                    else:
-                        at = put_number(out, out2, at, value // SECOND)
-                        out[at] = POINT
-                        at = put_digits(out, out2, at + 10, value % SECOND, 9)
-                out[at] = QUOTE
-                at += 1
-        at = put_commas(out, at, commas)
+        of = int(form[row])
+        for c in range(int(forms[of]), int(forms[of + 1])):
+            at, second = put_cell(
+                int(columns[c]),
+                row,
+                base,
+                place,
+                values,
+                text_ends,
+                texts,
+                texts4,
+                numbers,
+                word_ends,
+                words8,
+                second,
+                head,
+                head2,
+                head8,
+                at,
+                out,
+                out2,
+                out8,
+            )
+        at = put_commas(out8, at, int(commas[of]))
         out[at] = NEWLINE
         at += 1
     return first, at, second
@@ -258,7 +352,10 @@ class RowWriter:
         out, head, done = self._out, self._head, 0
         while done < len(rows):
             done, size, self._second = self._write(
-                *cells[:-1],
+                *cells[:9],
+                np.ndarray(len(cells.texts) - 3, np.dtype("<u4"), cells.texts, strides=(1,)),
+                cells.numbers,
+                cells.word_ends,
                 _eights(cells.words),
                 rows,
                 done,
@@ -276,10 +373,10 @@ class RowWriter:
 
 def _widest(cells: Cells) -> int:
     """No line is longer than this."""
-    longest = (int(np.diff(ends).max(initial=0)) for ends in (cells.word_ends, cells.text_ends))
-    word, text = longest
+    word, text = (int(np.diff(ends).max(initial=0)) for ends in (cells.word_ends, cells.text_ends))
     widths = np.array([*WIDEST, word, 2 * text + 3, 2 * text + 2], np.int64)
-    return int(widths[cells.columns[:, KIND]].sum() + cells.columns[:, COMMAS].sum()) + cells.commas + 1
+    columns = widths[cells.columns & 0xF] + ((cells.columns >> COMMAS) & 0xFF)
+    return int((np.add.reduceat(columns, cells.forms[:-1]) + cells.commas).max()) + 1
 
 
 def _pairs(data: Bytes) -> NDArray[np.uint16]:

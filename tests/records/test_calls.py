@@ -212,7 +212,7 @@ def test_what_repeats_is_found_by_its_bytes(compiled: bool, sizes: tuple[int, ..
     spans = [*spans, spans[0] + b"\0", *spans, *spans[::-1]]
     memory = np.frombuffer(b"".join(spans) + b"....", np.uint8)
     ends = np.cumsum([0, *map(len, spans)])
-    firsts, which = Gatherer(compiled).repeats(memory, ends[:-1].copy(), ends[1:].copy())
+    firsts, which = Gatherer(compiled).repeats(memory, ends[:-1].copy(), np.diff(ends))
     assert [spans[firsts[number]] for number in which] == spans
     assert len(firsts) <= len(spans) // 2 + 1
 
@@ -221,7 +221,7 @@ def test_many_that_differ_are_all_told_apart() -> None:
     spans = [number.to_bytes(4, "big") for number in range(5000)] * 2
     memory = np.frombuffer(b"".join(spans), np.uint8)
     starts = 4 * np.arange(len(spans))
-    firsts, which = Gatherer(compiled=False).repeats(memory, starts, starts + 4)
+    firsts, which = Gatherer(compiled=False).repeats(memory, starts, np.full(len(starts), 4))
     assert [spans[firsts[number]] for number in which] == spans
 
 
