@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING
 
 from analyzer.render import rows
 from analyzer.render.callbacks import callback_paths
-from analyzer.render.moment import Moment, said
+from analyzer.render.moment import Moment
 from analyzer.render.mounted import listed, mount_sessions
 from analyzer.render.recovery import recovery
 from analyzer.render.release import CELLS as PINS
-from analyzer.render.sheet import OF_RANGE, Cell, Sheet, of_table
-from analyzer.render.text import lock_ends, wait_end
+from analyzer.render.said import said
+from analyzer.render.sheet import OF_RANGE, Cell, Sheet, of_table, offset
 from analyzer.render.timeline import timeline
 from analyzer.render.waiting import wait_times
 
 if TYPE_CHECKING:
+    from analyzer.render.rows import Row
     from analyzer.render.view import View
 
 LOCKS = (
@@ -65,12 +66,27 @@ def locks(view: View, report: str | None, at: int | None, held: bool, waiting: b
 
 
 def _all_locks(view: View) -> list[Sheet]:
-    locks = [said(row) | {"ends": lock_ends(view, row)} for row in rows.locks(view)]
-    waits = [said(row) | {"ended": wait_end(view, row)} for row in rows.waits(view)]
+    locks = [said(row) | {"ends": _lock_ends(view, row)} for row in rows.locks(view)]
+    waits = [said(row) | {"ended": _wait_end(view, row)} for row in rows.waits(view)]
     return [
         Sheet("locks", "Locks", LOCKS, locks, "No locks.", keys=of_table("locks")),
         Sheet("waits", "Waits", WAITS, waits, "Nobody waits.", keys=of_table("waits")),
     ]
+
+
+def _lock_ends(view: View, row: Row) -> str:
+    """How a lock ended; where only one side let go of it, which."""
+    sides = [side for side in ("server", "client") if row[f"{side}_end_time"] is not None]
+    if not sides:
+        return "-"
+    end = f"{offset(view, row[f'{sides[0]}_end_time'])} {row[f'{sides[0]}_end_reason']}"
+    return end if len(sides) == 2 or row["ledger"] == "released" else f"{end} ({sides[0]} only)"
+
+
+def _wait_end(view: View, row: Row) -> str:
+    """When and how a wait ended."""
+    ended = row["ended_time"]
+    return "-" if ended is None else f"{offset(view, ended)} {row['ended_reason']}"
 
 
 def mounts(view: View, at: int | None) -> list[Sheet]:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from analyzer.render.mounted import opened
+from analyzer.render.said import extent
 from analyzer.render.sheet import host, offset
-from analyzer.render.text import extent
 from analyzer.sessions.ranges import EOF
 
 if TYPE_CHECKING:

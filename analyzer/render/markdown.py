@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from analyzer.findings.rule import INFO
 from analyzer.render.clean import code, markdown
-from analyzer.render.text import display_filter, extent, ordered, verdict
+from analyzer.render.said import extent
+from analyzer.render.text import display_filter, ordered, verdict
 from analyzer.render.times import rfc3339
 
 if TYPE_CHECKING:

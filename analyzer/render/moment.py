@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from analyzer.render import rows
+from analyzer.render.said import extent, said
 from analyzer.render.sheet import OF_RANGE, Cell, Sheet, of_table
-from analyzer.render.text import extent, file_of
 from analyzer.render.times import clock
 from analyzer.sessions.ranges import EOF
 
@@ -134,12 +134,10 @@ class Moment:
         note = "A svid is no process id on Linux: its clients count their lock owners."
         return Sheet("locks", f"Locks {self.words}", HELD, list(self._held()), none, note, LOCK_KEYS)
 
-    def waiting(self) -> Sheet:
+    def waiting(self, quiet: bool = False) -> Sheet:
         """Who waits behind whom."""
-        found = list(self._waiting())
-        return Sheet(
-            "waits", f"Waits {self.words}", WAITING, found, f"Nobody waits {self.words}.", "", WAIT_KEYS
-        )
+        none = "" if quiet else f"Nobody waits {self.words}."
+        return Sheet("waits", f"Waits {self.words}", WAITING, list(self._waiting()), none, "", WAIT_KEYS)
 
     def _held(self) -> Iterator[Row]:
         waiters: dict[Lock, int] = {}
@@ -179,13 +177,3 @@ class Moment:
 
 def _extent(start: int, end: int) -> str:
     return extent(start, None if end == EOF else end).removeprefix("bytes ")
-
-
-def said(row: Row) -> Row:
-    """A row with the cells that say it for a person."""
-    return row | {
-        "owner": f"svid {row['svid']}",
-        "file": file_of(row),
-        "range": extent(row["start"], row["end"]).removeprefix("bytes "),
-        "mode": "exclusive" if row["exclusive"] else "shared",
-    }

@@ -20,8 +20,8 @@ from analyzer.render import rows
 from analyzer.render.clean import clean
 from analyzer.render.moment import Moment
 from analyzer.render.mounted import listed, state
+from analyzer.render.said import extent, file_of
 from analyzer.render.sheet import Cell, Sheet, offset
-from analyzer.render.text import extent, file_of
 
 if TYPE_CHECKING:
     from analyzer.render.rows import Row

@@ -48,8 +48,8 @@ class Sheet:
     keys: Sequence[Cell] = ()  # what a program gets, where it is not the same
 
 
-def text(view: View, paint: Paint, sheets: Iterable[Sheet]) -> Iterator[str]:
-    """The sheets for a terminal."""
+def text(view: View, paint: Paint, sheets: Iterable[Sheet], most: int | None = None) -> Iterator[str]:
+    """The sheets for a terminal, at most `most` rows of each."""
     for number, sheet in enumerate(sheet for sheet in sheets if sheet.rows or sheet.none):
         if number:
             yield ""
@@ -58,8 +58,12 @@ def text(view: View, paint: Paint, sheets: Iterable[Sheet]) -> Iterator[str]:
             continue
         yield paint.ink(sheet.title, "head")
         head = [cell.head or cell.name.replace("_", " ") for cell in sheet.cells]
-        lines = [[shown(view, cell.kind, row[cell.name]) for cell in sheet.cells] for row in sheet.rows]
+        lines = [
+            [shown(view, cell.kind, row[cell.name]) for cell in sheet.cells] for row in sheet.rows[:most]
+        ]
         yield from paint.table(head, lines)
+        if len(lines) < len(sheet.rows):
+            yield f"  and {len(sheet.rows) - len(lines)} more"
         if sheet.note:
             yield from paint.wrap(sheet.note, 2)
 

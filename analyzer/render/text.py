@@ -17,12 +17,15 @@ from typing import TYPE_CHECKING
 from analyzer.findings.rule import INFO, Severity
 from analyzer.render import rows
 from analyzer.render.clean import clean
+from analyzer.render.moment import Moment
+from analyzer.render.mounted import mount_sessions
 from analyzer.render.paint import Paint
+from analyzer.render.said import extent
+from analyzer.render.sheet import text
 from analyzer.render.times import clock, period, span
 
 if TYPE_CHECKING:
     from analyzer.findings.rule import Finding
-    from analyzer.render.rows import Row
     from analyzer.render.view import View
 
 MOST_ROWS = 20
@@ -34,9 +37,7 @@ def summary(view: View, paint: Paint) -> Iterator[str]:
     yield from _head(view, paint)
     yield from _findings(view, paint)
     yield from _facts(view, paint)
-    yield from held(view, paint, MOST_ROWS)
-    yield from waiting(view, paint, MOST_ROWS)
-    yield from mounted(view, paint, MOST_ROWS)
+    yield from _standing(view, paint)
     yield from _numbers(view, paint)
 
 
@@ -164,12 +165,6 @@ def about(view: View, found: Finding) -> str:
     return ", ".join(parts) or "the capture"
 
 
-def extent(start: int, end: int | None) -> str:
-    """A byte range in words."""
-    last = "end of file" if end is None or end == rows.EOF_OFFSET else str(end)
-    return "whole file" if start == 0 and last == "end of file" else f"bytes {start} to {last}"
-
-
 def when(view: View, found: Finding) -> str:
     """When it happened, by the clock and from the start of the capture."""
     start = view.sessions.start
@@ -207,132 +202,13 @@ def _facts(view: View, paint: Paint) -> Iterator[str]:
         yield f"  and {len(quiet) - MOST_ROWS} more facts (--format json has all)"
 
 
-# -- tables -------------------------------------------------------------------------------------
-
-
-def held(view: View, paint: Paint, most: int | None = None) -> Iterator[str]:
-    """Locks that stand in either ledger at the end."""
-    found = rows.locks(view, lambda lock: rows.ledger(lock) != "released")
-    yield from _table(paint, "Locks at the end", LOCK_HEAD, [lock_line(view, row) for row in found], most)
-
-
-def waiting(view: View, paint: Paint, most: int | None = None) -> Iterator[str]:
-    """Requests that still wait at the end."""
-    found = [row for row in rows.waits(view) if row["ended_time"] is None]
-    yield from _table(paint, "Waiting at the end", WAIT_HEAD, [wait_line(view, row) for row in found], most)
-
-
-def mounted(view: View, paint: Paint, most: int | None = None) -> Iterator[str]:
-    """Mount sessions."""
-    yield from _table(paint, "Mounts", MOUNT_HEAD, [mount_line(view, row) for row in rows.mounts(view)], most)
-
-
-def _table(
-    paint: Paint, title: str, head: tuple[str, ...], lines: list[tuple[str, ...]], most: int | None
-) -> Iterator[str]:
-    if not lines:
-        return
-    yield ""
-    yield paint.ink(title, "head")
-    yield from paint.table(head, lines[:most])
-    if most is not None and len(lines) > most:
-        yield f"  and {len(lines) - most} more"
-
-
-LOCK_HEAD = (
-    "lock",
-    "client",
-    "server",
-    "file",
-    "range",
-    "mode",
-    "granted",
-    "frame",
-    "ends",
-    "state",
-    "waiters",
-)
-
-
-def lock_line(view: View, row: Row) -> tuple[str, ...]:
-    """One lock, as cells under `LOCK_HEAD`."""
-    return (
-        str(row["lock"]),
-        str(row["client"]),
-        str(row["server"]),
-        file_of(row),
-        extent(row["start"], row["end"]).removeprefix("bytes "),
-        "exclusive" if row["exclusive"] else "shared",
-        _offset(view, row["granted_time"]),
-        str(row["granted_frame"]),
-        lock_ends(view, row),
-        row["ledger"],
-        str(row["waiters"]),
-    )
-
-
-def lock_ends(view: View, row: Row) -> str:
-    """How a lock ended; where only one side let go of it, which."""
-    sides = [side for side in ("server", "client") if row[f"{side}_end_time"] is not None]
-    if not sides:
-        return "-"
-    end = f"{_offset(view, row[f'{sides[0]}_end_time'])} {row[f'{sides[0]}_end_reason']}"
-    return end if len(sides) == 2 or row["ledger"] == "released" else f"{end} ({sides[0]} only)"
-
-
-WAIT_HEAD = ("wait", "client", "server", "file", "range", "mode", "since", "frame", "ended", "behind")
-
-
-def wait_line(view: View, row: Row) -> tuple[str, ...]:
-    """One wait, as cells under `WAIT_HEAD`."""
-    return (
-        str(row["wait"]),
-        str(row["client"]),
-        str(row["server"]),
-        file_of(row),
-        extent(row["start"], row["end"]).removeprefix("bytes "),
-        "exclusive" if row["exclusive"] else "shared",
-        _offset(view, row["since_time"]),
-        str(row["since_frame"]),
-        wait_end(view, row),
-        " ".join(f"lock {number}" for number in row["blockers"][:4]) or "unseen",
-    )
-
-
-def wait_end(view: View, row: Row) -> str:
-    """When and how a wait ended."""
-    ended = row["ended_time"]
-    return "-" if ended is None else f"{_offset(view, ended)} {row['ended_reason']}"
-
-
-MOUNT_HEAD = ("client", "server", "export", "state", "mounts", "umounts", "NFS calls", "last used", "locks")
-
-
-def mount_line(view: View, row: Row) -> tuple[str, ...]:
-    """One mount session, as cells under `MOUNT_HEAD`."""
-    last = row["last_nfs_time"]
-    return (
-        str(row["client"]),
-        str(row["server"]),
-        clean(row["export"]) if row["export"] is not None else "(unknown)",
-        row["state"],
-        str(row["mounts"]),
-        str(row["umounts"]),
-        str(row["nfs_calls"]),
-        "-" if last is None else _offset(view, last),
-        str(row["locks_held"]),
-    )
-
-
-def file_of(row: Row) -> str:
-    """A file by its path, or by the head of its handle."""
-    if row["path"] is not None:
-        return clean(row["path"])
-    return "(unknown)" if row["fh"] is None else f"fh {row['fh'].hex()[:16]}…"
-
-
-def _offset(view: View, time: int) -> str:
-    return f"+{(time - view.sessions.start) / 1e9:.3f}s"
+def _standing(view: View, paint: Paint) -> Iterator[str]:
+    """What stands at the end: locks, waits, mounts."""
+    moment = Moment(view, None)
+    for sheet in (moment.held(quiet=True), moment.waiting(quiet=True), mount_sessions(view, moment)):
+        if sheet.rows:
+            yield ""
+            yield from text(view, paint, [sheet], MOST_ROWS)
 
 
 # -- numbers ------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.protocols.nlm import STATUS, STATUS4
 from analyzer.render import rows
+from analyzer.render.said import extent
 from analyzer.render.sheet import Cell, Sheet
-from analyzer.render.text import extent
 from analyzer.sessions.handles import printable
 from analyzer.sessions.ranges import EOF
 
