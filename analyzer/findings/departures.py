@@ -105,10 +105,11 @@ def _never_closed(s: Sessions, mount: Mount, connection: Connection, last: Place
     """A Linux client is silent for longer than it leaves an idle connection open."""
     silent = s.end - last.time
     seen = s.hosts.last_seen(mount.server)[1] - last.time  # is the capture still at the place?
-    if min(silent, seen) < s.settings[IDLE] or not connection.tries or not _is_linux(s, mount):
+    closed = connection.fins or connection.reset is not None
+    if min(silent, seen) < s.settings[IDLE] or closed or not _is_linux(s, mount):
         return None
     how = f"fell silent {seconds(silent)} before the end, left its connection open, and went"
-    return Departure(last, how, [connection.tries[0][0], last.frame], POSSIBLE)
+    return Departure(last, how, [*(frame for frame, _ in connection.tries[:1]), last.frame], POSSIBLE)
 
 
 def _is_linux(s: Sessions, mount: Mount) -> bool:

@@ -14,9 +14,12 @@ from collections.abc import Iterator
 
 from analyzer.findings.guessed import owners_are_guessed, standing_is_guessed
 from analyzer.findings.refusals import Refusal, Refusals, because_of, frames
+from analyzer.findings.residues import Residue, residues
 from analyzer.findings.rule import (
     DEFINITE,
     HIGH,
+    INFO,
+    LOW,
     MEDIUM,
     POSSIBLE,
     PROBABLE,
@@ -26,12 +29,14 @@ from analyzer.findings.rule import (
     of_operation,
     of_wait,
     rule,
+    seconds,
 )
 from analyzer.parameters import window
 from analyzer.protocols.nlm import STATUS4
 from analyzer.sessions import operations as op
 from analyzer.sessions.model import Lock, Offer, Place
 from analyzer.sessions.operations import Operation
+from analyzer.sessions.ranges import EOF
 from analyzer.sessions.world import Sessions
 
 FREEING = window(
@@ -322,24 +327,33 @@ def _missed(s: Sessions, lock: Lock, unlock: Operation, refused: list[Refusal]) 
 
 @rule("residual-range-after-unlock", MEDIUM)
 def residual_range_after_unlock(s: Sessions) -> Iterator[Case]:
-    """A part of a lock was released, and the server still refuses it to others.
+    """A part of the file stays locked after what was a release.
 
     ## What it is
-    An UNLOCK, answered GRANTED, of a range that differs from that of the LOCK; seconds later a request
-    of another owner within the bytes released is refused, and nobody else was given them.
+    Bytes that were released: an UNLOCK, answered GRANTED, of a range that differs from that of the LOCK;
+    seconds later a request of another owner within the bytes released is refused, and nobody else was given
+    them.
+
+    Bytes that were not (`possible`): UNLOCKs took a part of each lock that an owner had on the file, and were
+    the last that was heard of it; nobody read or wrote the file for a minute up to the end, or the host of
+    the owner removed it. The severity is medium where others are refused or wait because of what is left, or
+    where the release ends at a limit of 32 bits short of the lock; low where the file was removed; and else
+    info, for a program may mean it.
 
     ## Why it matters
     Part of the file stays locked after what was a release.
 
     ## What to do
-    Update the server: it frees only what matches a lock exactly. Until then let the program unlock the
-    ranges it has locked.
+    Where released bytes are refused, update the server: it frees only what matches a lock exactly; until then
+    let the program unlock the ranges it has locked. Where bytes are left over, let it unlock the whole file
+    (from 0, length 0).
 
     ## Evidence
-    The LOCK, the UNLOCK, the refusals since.
+    The LOCK, the UNLOCK, the refusals or waits since.
 
     ## When it is a false alarm
-    A process on the server itself that holds the file.
+    A process on the server itself that holds the file. A database that keeps a part of its lock on purpose,
+    and reads from the client's cache.
     """
     refusals = Refusals(s)
     for file in [file for file in s.ledger.files.values() if file.unexplained]:
@@ -352,10 +366,13 @@ def residual_range_after_unlock(s: Sessions) -> Iterator[Case]:
                         continue
                     refused = refusals.after(file, owner, (low, high), unlock.call.time)
                     if refused:
-                        yield _residue(s, lock, unlock, refused)
+                        yield _kept(s, lock, unlock, refused)
+    for residue in residues(s):
+        yield _left_over(s, residue)
 
 
-def _residue(s: Sessions, lock: Lock, unlock: Operation, refused: list[Refusal]) -> Case:
+def _kept(s: Sessions, lock: Lock, unlock: Operation, refused: list[Refusal]) -> Case:
+    """The server keeps bytes that were released."""
     return Case(
         f"{s.hosts.address(lock.client)} released bytes of {file_name(s, lock.file)} in frame "
         f"{unlock.call.frame}, yet {s.hosts.address(lock.server)} refuses them to "
@@ -366,4 +383,32 @@ def _residue(s: Sessions, lock: Lock, unlock: Operation, refused: list[Refusal])
         confidence=PROBABLE,
         subject=lock,
         **of_lock(s, lock),
+    )
+
+
+def _left_over(s: Sessions, residue: Residue) -> Case:
+    """The client has forgotten bytes that it did not release."""
+    lock, unlock, (low, high) = residue.lock, residue.unlock, residue.pieces[0]
+    others = [operation for operation, _ in residue.refused] + [wait.request for wait in residue.waits]
+    effect = ""
+    if others:
+        done = "waits for" if residue.waits else "is refused"
+        effect = f"; {s.hosts.address(others[-1].requester)} {done} them"
+    elif residue.is_short:
+        effect = "; the UNLOCK ends where 32 bits do"
+    how = f"nobody used the file for {seconds(residue.unused)} since"
+    if residue.removed:
+        how = f"the file was removed in frame {residue.removed}"
+    return Case(
+        f"{s.hosts.address(lock.client)} released a part of its lock on {file_name(s, lock.file)} in frame "
+        f"{unlock.call.frame}; bytes {low} to {'the end' if high == EOF else high} stay locked, and "
+        f"{how}{effect}",
+        [*lock.frames, *unlock.frames, *(f for one in others for f in one.frames), residue.removed],
+        Place(unlock.call.frame, unlock.call.time),
+        Place(s.last_frame, s.end),
+        confidence=POSSIBLE,
+        severity=MEDIUM if others or residue.is_short else LOW if residue.removed else INFO,
+        demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
+        subject=lock,
+        **of_lock(s, lock) | {"range": (low, high)},
     )

@@ -60,6 +60,7 @@ from analyzer.sessions.rebirths import Rebirths
 from analyzer.sessions.reboots import Grace, Notice, Reboots
 from analyzer.sessions.servers import Servers
 from analyzer.sessions.shares import Shares
+from analyzer.sessions.usage import Usage
 
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
 
@@ -81,6 +82,7 @@ class Sessions:
         self.callbacks = Callbacks(self.ledger)
         self.rebirths = Rebirths(self.mounts, self.settings)
         self.ledger.on_grant = self.rebirths.granted
+        self.usage = Usage()
         self.shares = Shares()
         self.intrusions = Intrusions(self.ledger, self.settings)
         self.fates = Fates(self.ledger)
@@ -124,7 +126,9 @@ class Sessions:
         """Tell of the NFS calls `since`..`until`: what MOUNT says is about mounts in use at its time."""
         if until <= since:
             return since
-        self.mounts.activity(Activity._make(column[since:until] for column in activity))
+        rows = Activity._make(column[since:until] for column in activity)
+        self.mounts.activity(rows)
+        self.usage.activity(rows)
         return until
 
     def _other(self, event: Event) -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import DEFINITE, HIGH, MEDIUM, POSSIBLE, PROBABLE
+from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE
+from analyzer.sessions.ranges import EOF
 from tests.findings.lab import Lab
 from tests.world import File, Request
 
@@ -358,3 +359,141 @@ def test_residual_range_after_unlock__silent_after_a_restart(lab: Lab) -> None:
     lab.world.wait(10)
     lab.bob.lock(db, 2, 10, 5, reply="DENIED")
     lab.silent(*RACES)
+
+
+def part(lab: Lab, start: int = 0, length: int = 50) -> tuple[File, Request, Request]:
+    """Alice locks a hundred bytes, gives back the first fifty, and that is all."""
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5, 0, 100)
+    lab.world.wait(1)
+    return db, lock, lab.alice.unlock(db, 5, start, length)
+
+
+def test_residual_range_after_unlock__fires_as_a_fact_when_a_rest_is_not_used(lab: Lab) -> None:
+    _, lock, unlock = part(lab)
+    lab.later(70)
+    lab.fires(
+        "residual-range-after-unlock",
+        lock,
+        unlock,
+        client=lab.alice,
+        severity=INFO,
+        confidence=POSSIBLE,
+        range=(50, 99),
+    )
+    lab.clean()
+
+
+@pytest.mark.parametrize("how", ["DENIED", "BLOCKED"])
+def test_residual_range_after_unlock__fires_when_others_run_into_a_rest(lab: Lab, how: str) -> None:
+    db, lock, unlock = part(lab)
+    lab.world.wait(5)
+    refused = lab.bob.lock(db, 2, 60, 10, reply=how, block=how == "BLOCKED")
+    lab.later(70)
+    lab.fires(
+        "residual-range-after-unlock",
+        lock,
+        unlock,
+        refused,
+        client=lab.alice,
+        severity=MEDIUM,
+        confidence=POSSIBLE,
+    )
+
+
+def test_residual_range_after_unlock__fires_when_others_wait_for_a_rest(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 5, 0, 100)
+    wait = lab.bob.wait_for(db, 2, 60, 10)
+    lab.world.wait(1)
+    lab.alice.unlock(db, 5, 0, 50)
+    lab.later(70)
+    lab.fires("residual-range-after-unlock", wait, client=lab.alice, severity=MEDIUM, confidence=POSSIBLE)
+
+
+@pytest.mark.parametrize("length", [2**31 - 1, 2**31, 2**32 - 1, 2**32])
+def test_residual_range_after_unlock__fires_when_a_release_ends_where_32_bits_do(
+    lab: Lab, length: int
+) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 5)
+    lab.alice.unlock(db, 5, 0, length)
+    lab.later(70)
+    found = lab.fires("residual-range-after-unlock", severity=MEDIUM, confidence=POSSIBLE)
+    assert found.range == (length, EOF)
+
+
+def test_residual_range_after_unlock__fires_low_when_the_file_was_removed(lab: Lab) -> None:
+    db, lock, unlock = part(lab)
+    removed = lab.alice.remove(db)
+    lab.later(5)
+    lab.fires(
+        "residual-range-after-unlock",
+        lock,
+        unlock,
+        removed.replies[0],
+        client=lab.alice,
+        severity=LOW,
+        confidence=POSSIBLE,
+    )
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        "writes",
+        "reads",
+        "locks again",
+        "waits",
+        "has another lock",
+        "unlocks the rest",
+        "is young",
+        "removed",
+    ],
+)
+def test_residual_range_after_unlock__silent_about_a_rest_that_is_meant(lab: Lab, does: str) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    if does == "has another lock":
+        lab.alice.lock(db, 5, 200, 10)
+    if does == "waits":
+        lab.bob.lock(db, 2, 300, 10)
+    part(lab)
+    lab.world.wait(20)
+    if does == "writes":
+        for _ in range(5):
+            lab.world.wait(30)
+            lab.alice.write(db, 60)
+    elif does == "reads":
+        lab.world.wait(20)
+        lab.alice.nfs("READ", db, {"count": 5, "data": bytes(5)}, offset=60, count=5)
+    elif does == "locks again":
+        lab.alice.lock(db, 5, 0, 50)
+    elif does == "waits":
+        lab.alice.wait_for(db, 5, 300, 10)
+    elif does == "unlocks the rest":
+        lab.alice.unlock(db, 5, 50, 50)
+    elif does == "removed":
+        lab.bob.remove(db)
+    lab.later(30 if does in ("is young", "removed", "reads") else 70 if does != "writes" else 50)
+    lab.silent("residual-range-after-unlock")
+
+
+@pytest.mark.parametrize("answer", ["DENIED", None])
+def test_residual_range_after_unlock__silent_when_the_release_did_not_work(
+    lab: Lab, answer: str | None
+) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 5, 0, 100)
+    lab.alice.unlock(db, 5, 0, 50, reply=answer)
+    lab.later(70)
+    lab.silent("residual-range-after-unlock")
+
+
+def test_residual_range_after_unlock__silent_when_bytes_are_missing(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.lock(db, 5, 0, 100)
+    linux.alice.unlock(db, 5, 0, 50)
+    linux.alice.unlock(db, 5, 50, 50, captured=False)
+    linux.alice.test(db, 6, 200, 10)
+    linux.later(70)
+    linux.silent("residual-range-after-unlock")

@@ -228,6 +228,24 @@ def test_export_pinned_by_locks__silent_when_it_came_back(linux: Lab) -> None:
     linux.silent("export-pinned-by-locks", "mount-without-release")
 
 
+def test_export_pinned_by_locks__fires_less_sure_for_an_older_mount(linux: Lab) -> None:
+    linux.alice.getattr(linux.export.root)
+    vanishes(linux)
+    linux.later(60)
+    linux.fires("export-pinned-by-locks", severity=HIGH, confidence=POSSIBLE, client=linux.alice)
+
+
+def test_export_pinned_by_locks__fires_at_once_when_the_unlock_never_arrived(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.lock(db, 1)
+    linux.server.cut_from(linux.alice, linux.server.lockd)
+    unlock = linux.alice.unlock(db, 1, reply=None)
+    linux.alice.umount(linux.export)
+    linux.later(20)
+    linux.fires("export-pinned-by-locks", severity=HIGH, confidence=PROBABLE, client=linux.alice)
+    linux.fires("unlock-unanswered", unlock)
+
+
 # -- mount-without-release ------------------------------------------------------------------------
 
 
@@ -291,21 +309,71 @@ def test_mount_without_release__silent_when_the_client_takes_note_of_the_fin(lin
     linux.clean("mount-without-release")
 
 
-@pytest.mark.parametrize("how", ["SYN", "ICMP"])
-def test_mount_without_release__fires_when_it_was_called_in_vain(linux: Lab, how: str) -> None:
+def calls_in_vain(linux: Lab) -> None:
+    """The server wants to tell alice, who is gone, of her turn."""
     db = linux.mounted(linux.alice, linux.bob)
     linux.alice.wait_for(db, 1)
     linux.alice.die()
     linux.later(20)
     linux.server.granted(linux.alice, db, 1, reply=None)
-    if how == "ICMP":
-        call = linux.world.datagram((linux.server.address, 800), (linux.alice.address, 111), bytes(40))
-        linux.world.unreachable(linux.bystander.address, call, linux.server.address)
+
+
+def test_mount_without_release__fires_when_it_was_called_in_vain(linux: Lab) -> None:
+    calls_in_vain(linux)
     linux.later(100)
     found = linux.fires(
         "mount-without-release", linux.alice.mnt, client=linux.alice, severity=LOW, confidence=PROBABLE
     )
-    assert len(found.frames) > 3
+    assert len(found.frames) > 4
+
+
+def test_mount_without_release__silent_when_it_was_called_in_vain_a_moment_ago(linux: Lab) -> None:
+    calls_in_vain(linux)
+    linux.later(20)
+    linux.silent("mount-without-release")
+
+
+def test_mount_without_release__silent_about_a_single_syn(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.die()
+    linux.later(100)
+    linux.server.granted(linux.alice, db, 1, reply=None)
+    linux.analysis = linux.world.analyze()
+    linux.silent("mount-without-release")
+
+
+def test_mount_without_release__silent_when_it_had_closed_its_connection(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    nfs_connection(linux).close()
+    linux.alice.die()
+    linux.later(20)
+    linux.server.granted(linux.alice, db, 1, reply=None)
+    linux.later(100)
+    linux.silent("mount-without-release")
+
+
+def is_unreachable(linux: Lab) -> Packet:
+    """A router says that alice is not there."""
+    call = linux.world.datagram((linux.server.address, 800), (linux.alice.address, 111), bytes(40))
+    return linux.world.unreachable(linux.bystander.address, call, linux.server.address)
+
+
+def test_mount_without_release__fires_when_a_router_says_it_is_gone(linux: Lab) -> None:
+    linux.mounted(linux.alice)
+    linux.alice.die()
+    linux.later(20)
+    told = is_unreachable(linux)
+    linux.later(100)
+    linux.fires("mount-without-release", told, client=linux.alice, severity=LOW, confidence=PROBABLE)
+
+
+def test_mount_without_release__silent_when_a_router_said_so_before(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    is_unreachable(linux)
+    linux.world.wait(5)
+    linux.alice.getattr(db)
+    linux.later(100)
+    linux.silent("mount-without-release")
 
 
 def test_mount_without_release__silent_when_it_was_called_in_vain_and_lives(linux: Lab) -> None:
@@ -328,6 +396,16 @@ def test_mount_without_release__fires_softly_when_a_linux_client_never_closes(li
     linux.fires(
         "mount-without-release", linux.alice.mnt, client=linux.alice, severity=MEDIUM, confidence=POSSIBLE
     )
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_mount_without_release__silent_when_it_speaks_after_a_reset(linux: Lab, side: int) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.lock(db, 1)
+    nfs_connection(linux).reset(side)
+    linux.alice.unlock(db, 1)
+    linux.later(900)
+    linux.clean("mount-without-release")
 
 
 @pytest.mark.parametrize("why", ["closed", "short", "no server", "not Linux"])
