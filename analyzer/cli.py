@@ -37,6 +37,8 @@ CONFIDENCES = ("possible", "probable", "definite")
 TABLES = ("calls", "locks", "waits", "mounts", "reboots", "callbacks", "findings", "hosts", "files", "health")
 SERVER_MODELS = ("linux", "ganesha", "strict", "auto")
 FORMATS = ("csv", "parquet", "jsonl")
+ALL_LOCKS = ("locks", "mounts", "report", "waits", "callbacks", "files")
+"""Verbs and tables that show locks which are over."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -501,7 +503,7 @@ def _veil(args: argparse.Namespace) -> Veil | None:
 
 
 def _analysis(args: argparse.Namespace, veil: Veil | None = None, taps: Sequence[Any] = ()) -> Analysis:
-    """Analyse, with what a terminal shows meanwhile."""
+    """Analyse, with what a terminal shows meanwhile; all locks are kept for those who show them all."""
     from analyzer.engine import analyze
     from analyzer.render import terminal
 
@@ -514,6 +516,7 @@ def _analysis(args: argparse.Namespace, veil: Veil | None = None, taps: Sequence
             on_compile=terminal.say_compile,
             on_progress=terminal.show_progress if shows else None,
             taps=taps if veil is None else (veil, *taps),
+            whole=args.verb in ALL_LOCKS or getattr(args, "table", None) in ALL_LOCKS,
         )
     finally:
         if shows:

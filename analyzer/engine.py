@@ -80,6 +80,7 @@ class Health:
     tcp_gaps: int = 0
     truncated_frames: int = 0
     dropped_by_capture: int = 0
+    settled_locks: int = 0  # granted, given back and let go of
     faults: dict[str, int] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)  # first frame of each fault
     meanings: dict[str, str] = field(default_factory=dict)
@@ -106,8 +107,9 @@ class Engine:
         settings: Settings = DEFAULTS,
         flows: int = MOST_FLOWS,
         front: Front | None = None,
+        whole: bool = True,
     ) -> None:
-        """`front` None: one of its own, of so many `flows`."""
+        """`front` None: one of its own, of so many `flows`; `whole`: keep all locks."""
         from analyzer.records.decode import Records
         from analyzer.sessions.world import Sessions
 
@@ -121,6 +123,7 @@ class Engine:
         self.sessions.connections.acked = self.front.assembler.acked
         self.sessions.faults = self.faults
         self.sessions.counts, self.sessions.first_frames = self.records.counts, self.records.first_frames
+        self.whole = whole
         self.taps: list[Tap] = []
         self.places = Places()  # which capture each frame is of
 
@@ -193,6 +196,8 @@ class Engine:
         if delivery.events:
             events = sorted(events + delivery.events, key=_frame)
         s.feed(events, batch.activity)
+        if not self.whole:
+            s.settled.look(s)
         for tell in told:
             if tell is not None:
                 tell()
@@ -210,6 +215,7 @@ class Engine:
             retransmissions=a.retransmissions,
             tcp_gaps=int(count[Fault.TCP_GAP]),
             truncated_frames=int(count[Fault.FRAME_TRUNCATED]),
+            settled_locks=self.sessions.settled.count,
             faults={fault.name.lower(): int(count[fault]) for fault in met},
             places={fault.name.lower(): int(first[fault]) for fault in met},
             meanings={fault.name.lower(): MEANING[fault] for fault in met},
@@ -238,11 +244,14 @@ def analyze(
     on_compile: Callable[[], None] | None = None,
     on_progress: Callable[[int, int | None], None] | None = None,
     taps: Sequence[Tap] = (),
+    whole: bool = True,
 ) -> Analysis:
     """Analyse captures as one, in time order.
 
     `compiled` None lets the size decide. `on_compile` is called once if kernels must be compiled first,
-    `on_progress` per block with bytes read and total (None for a pipe). Raises `AnalyzerError`.
+    `on_progress` per block with bytes read and total (None for a pipe). `whole` False lets go of locks of
+    which no rule has anything to say: findings are the same, memory does not grow with the capture, and
+    tables of locks lack rows. Raises `AnalyzerError`.
     """
     found, skipped = find_captures(paths)
     if compiled is None:
@@ -271,7 +280,7 @@ def analyze(
         if compiled:
             at_work.enter_context(quick_switches())
         delivered = ahead(deliveries())
-        engine = Engine(compiled, server_model, settings, front=front)
+        engine = Engine(compiled, server_model, settings, front=front, whole=whole)
         engine.taps.extend(taps)
         engine.places = merger.places
         readings = ahead(map(engine.read, delivered))

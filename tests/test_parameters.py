@@ -114,11 +114,11 @@ NANOSECONDS = re.compile(r"\bSECOND\b|_000_000\b")
 def test_rules_have_no_window_of_their_own() -> None:
     """What is measured in time is a parameter.
 
-    `rule` needs the unit to say how long something took, `retention` bounds the memory of a live capture.
+    `rule` needs the unit to say how long something took, `operations` bounds memory.
     """
     modules = [path for folder in ("findings", "sessions") for path in (PACKAGE / folder).glob("*.py")]
     found = {path.name for path in modules if NANOSECONDS.search(path.read_text())}
-    assert found == {"rule.py", "retention.py"}
+    assert found == {"rule.py", "operations.py"}
 
 
 # -- verdicts ---------------------------------------------------------------------------------------

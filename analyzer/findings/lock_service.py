@@ -67,7 +67,7 @@ def silence(s: Sessions) -> Iterator[Case]:
 
 def _unanswered(s: Sessions) -> list[Operation]:
     """The requests without an answer after which their server answered none."""
-    answered: dict[int, int] = {}
+    answered = dict(s.operations.answered)
     silent: dict[int, Operation] = {}
     for operation in s.operations.open.values():
         if operation.answers:

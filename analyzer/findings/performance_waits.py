@@ -115,10 +115,10 @@ def _together(s: Sessions, lock: Lock, wait: Wait) -> int:
 
 def _usual_holds(s: Sessions, files: set[File]) -> dict[File, float]:
     """The median of the holds that ended, by file."""
-    holds: dict[File, list[int]] = {}
+    holds = {file: s.settled.holds(file) for file in files}
     for lock in s.ledger.locks:
         if lock.file in files and lock.server_end is not None:
-            holds.setdefault(lock.file, []).append(lock.server_end.time - lock.granted.time)
+            holds[lock.file].append(lock.server_end.time - lock.granted.time)
     told = {file: known for file, known in holds.items() if len(known) > 2}  # two tell no norm
     return {file: float(np.median(known)) for file, known in told.items()}
 

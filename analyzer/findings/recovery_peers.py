@@ -410,7 +410,7 @@ def reclaim_fabricated(s: Sessions) -> Iterator[Case]:
     seen: set[tuple[int, int]] = set()
     for lock in s.ledger.locks if s.reboots.reclaims else ():
         what = lock.client, id(lock.file)
-        known = what in seen
+        known = what in seen or s.settled.had(lock.client, lock.file)
         seen.add(what)
         if not lock.request.reclaim or known:
             continue

@@ -76,7 +76,7 @@ class Refusals:
         ]
 
     def _taken(self, file: File, owner: Owner, extent: tuple[int, int], since: int) -> bool:
-        return any(
+        return file.settled > since or any(
             lock.owner is not owner
             and lock.granted.time > since
             and lock.start <= extent[1]

@@ -67,7 +67,11 @@ def owner_collision(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     A host that changes its name back and forth.
     """
-    last_lock = {(lock.client, lock.request.caller): lock.number for lock in s.ledger.locks}
+    last_lock = dict(s.settled.last_use)
+    for lock in s.ledger.locks:
+        last_lock[lock.client, lock.request.caller] = max(
+            lock.number, last_lock.get((lock.client, lock.request.caller), 0)
+        )
     last_use: dict[tuple[int, bytes], int] = {}
     for (client, caller), number in last_lock.items():
         last_use[client, fold(caller)] = max(number, last_use.get((client, fold(caller)), 0))

@@ -114,6 +114,7 @@ def health(view: View) -> Json:
         "tcp_gaps": seen.tcp_gaps,
         "truncated_frames": seen.truncated_frames,
         "dropped_by_capture": seen.dropped_by_capture,
+        "settled_locks": seen.settled_locks,
         "faults": dict(seen.faults),
         "places": dict(seen.places),
         "meanings": dict(seen.meanings),

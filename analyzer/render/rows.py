@@ -331,8 +331,7 @@ def _either(view: View, address: str, first: int, last: int) -> bool:
 def roles(view: View) -> dict[int, str]:
     """Client, server, or both, of the hosts that mount, use or lock files."""
     s = view.sessions
-    pairs = {(client, server) for client, server, _ in s.mounts.sessions}
-    pairs |= {(lock.client, lock.server) for lock in s.ledger.locks}
+    pairs = {(client, server) for client, server, _ in s.mounts.sessions} | s.ledger.pairs
     pairs |= {(wait.client, wait.file.server) for wait in s.ledger.waits}
     clients, servers = {client for client, _ in pairs}, {server for _, server in pairs}
     return {
@@ -378,6 +377,7 @@ COUNTERS = {
     "tcp_gaps": "holes in TCP streams",
     "truncated_frames": "packets captured only in part where RPC bytes are missing",
     "dropped_by_capture": "packets the capturing machine says it dropped",
+    "settled_locks": "locks granted and given back without anything to remark, let go of to save memory",
 }
 
 TABLES: dict[str, Callable[[View], Iterator[Row]]] = {

@@ -231,6 +231,10 @@ def _numbers(view: View, paint: Paint) -> Iterator[str]:
     )
     if seen.dropped_by_capture:
         yield from paint.wrap(f"{seen.dropped_by_capture:,} packets dropped while capturing", 2)
+    if seen.settled_locks:
+        granted = view.sessions.ledger.grants
+        text = f"{seen.settled_locks:,} of {granted:,} locks let go of to save memory: granted and given back"
+        yield from paint.wrap(f"{text}, and nothing to remark", 2)
     for name, number in seen.faults.items():
         place = seen.places.get(name, -1)
         where = f" (first: frame {place})" if place > 0 else ""

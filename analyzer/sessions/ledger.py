@@ -88,6 +88,8 @@ class Ledger:
         if owner is None:
             owner = Owner(key, client, operation.svid, operation.oh, operation.caller)
             self.owners[key] = owner
+        elif owner.caller != operation.caller:
+            owner.is_shared = True
         return owner
 
     # -- calls --------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ class Owner:
     svid: int
     oh: bytes
     caller: bytes
+    is_shared: bool = False  # requests under another name came as this owner's
 
 
 @dataclass(slots=True, eq=False)
@@ -169,6 +170,7 @@ class File:
     unlocks: dict[Owner, list[tuple[int, int, int, Operation]]] = field(default_factory=dict)
     pending: dict[Operation, None] = field(default_factory=dict)  # UNLOCKs without an answer yet, in order
     unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
+    settled: int = 0  # when the last of the locks that were let go of was granted
 
     def pieces(self, lock: Lock) -> list[tuple[int, int]]:
         """What is left of `lock` on the server."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.records.events import Call, Reply
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 GRANTED, DENIED, DENIED_NOLOCKS, BLOCKED, DENIED_GRACE_PERIOD = range(5)
 DEADLCK, ROFS, STALE_FH, FBIG, FAILED = range(5, 10)
 
+LATELY = 300 * 1_000_000_000  # ns in which answers, copies and late grants may still come
 OPEN_KEPT = 1 << 17
 PLAIN = ("TEST", "LOCK", "NM_LOCK", "UNLOCK", "CANCEL", "GRANTED")
 IN_OPERATION: dict[str, Any] = {}
@@ -117,7 +119,18 @@ class Operations:
         self.open: OrderedDict[int, Operation] = OrderedDict()
         self.waiting: dict[tuple[str, int, int], deque[Operation]] = {}
         self.orphan_results: Kept[Call] = Kept()
+        self.answered: dict[int, int] = {}  # last answer by server, of the requests that were closed
+        self.requests = 0
         self.evicted = 0
+
+    def close(self, most: int) -> None:
+        """Await no more of answered requests, but for the last `most` requests."""
+        for serial, operation in list(islice(self.open.items(), max(0, len(self.open) - most))):
+            if operation.answers:
+                last = operation.answers[-1].time
+                self.answered[operation.responder] = max(last, self.answered.get(operation.responder, 0))
+            if operation.answers or operation.failure is not None:
+                del self.open[serial]
 
     def request(self, call: Call) -> tuple[Operation | None, bool]:
         """Take in a request call; return its operation and whether it is a new one."""
@@ -133,6 +146,7 @@ class Operations:
         if kind in PLAIN:
             call.args = IN_OPERATION
         self._enter(call.serial, operation)
+        self.requests += 1
         if operation.is_async:
             key = (kind, call.src, call.dst)
             self.waiting.setdefault(key, deque(maxlen=1024)).append(operation)

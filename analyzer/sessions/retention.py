@@ -24,12 +24,12 @@ from analyzer.sessions.kept import Kept
 from analyzer.sessions.ledger import Ledger
 from analyzer.sessions.model import File, Lock, Offer, Wait
 from analyzer.sessions.mounts import FAR, Mount
-from analyzer.sessions.operations import Operation
+from analyzer.sessions.operations import LATELY, Operation
 from analyzer.sessions.pace import Meter
 from analyzer.sessions.reboots import Reboots
+from analyzer.sessions.settled import drop_unused
 from analyzer.sessions.world import Sessions
 
-LATELY = 300 * 1_000_000_000  # ns in which answers, copies and late grants may still come
 MOST_PAST = 1 << 12  # locks, waits and callbacks that are over: rules look at all of them again and again
 MOST_STANDING = 1 << 17  # ... and that stand; mount sessions, pairs of hosts
 MOST_NAMED = 1 << 16  # hosts whose names are known
@@ -105,18 +105,7 @@ class Retention:
         """Files and owners that nothing is about any more."""
         for file in ledger.files.values():
             _forget_in_file(ledger, file, limit, lately)
-        about: set[Any] = {*ledger.locks, *ledger.waits, *s.operations.open.values()}
-        used = {one.file for one in about}
-        shared = set(s.shares.of_file)
-        for key, file in list(ledger.files.items()):
-            if not (file in used or file.unlocks or file.pending or file.believed or id(file) in shared):
-                file.unexplained.clear()
-                del ledger.files[key]
-        owners = {one.owner for one in about}
-        for file in ledger.files.values():
-            owners.update(file.unlocks)
-            owners.update(lock.owner for lock in file.believed)
-        ledger.owners = {key: owner for key, owner in ledger.owners.items() if owner in owners}
+        drop_unused(s)
         ledger.pairs = {(lock.client, lock.server) for lock in ledger.locks}
         for client, waits in list(ledger.waits_of.items()):
             waits[:] = [wait for wait in waits if wait.ended is None or wait.ended.time >= lately]

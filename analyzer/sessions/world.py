@@ -59,6 +59,7 @@ from analyzer.sessions.ranges import LARGEST_32, largest_of
 from analyzer.sessions.rebirths import Rebirths
 from analyzer.sessions.reboots import Grace, Notice, Reboots
 from analyzer.sessions.servers import Servers
+from analyzer.sessions.settled import Settled
 from analyzer.sessions.shares import Shares
 from analyzer.sessions.usage import Usage
 
@@ -87,6 +88,7 @@ class Sessions:
         self.intrusions = Intrusions(self.ledger, self.settings)
         self.fates = Fates(self.ledger)
         self.operations = Operations(self.servers)
+        self.settled = Settled()
         self.reboots = Reboots(self.settings)
         self.conduct = Conduct()
         self.pace = Pace(self.settings)

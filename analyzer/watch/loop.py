@@ -23,7 +23,8 @@ from analyzer.engine import Analysis, Engine, capture_info
 from analyzer.findings.catalogue import Key, judge
 from analyzer.findings.rule import Finding
 from analyzer.render.view import Filters
-from analyzer.sessions.retention import LATELY, Retention
+from analyzer.sessions.operations import LATELY
+from analyzer.sessions.retention import Retention
 from analyzer.sessions.supposed import as_if_over
 from analyzer.sessions.world import Sessions
 from analyzer.watch.clock import Clock

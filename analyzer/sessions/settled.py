@@ -1,0 +1,217 @@
+"""Locks that ended as they should: what is kept of them.
+
+In: sessions, now and then. Out: the same sessions without the locks that are settled.
+
+Theory. Nearly all locks of a capture are granted at once, given back, and nobody had to wait for them: no
+rule has anything to say of them, whatever comes. They are settled as soon as nobody can repeat or answer
+their requests any more, and are let go of, or memory would grow with the capture. What rules ask of all locks
+there ever were is kept as numbers: who has had a file, who used a name last, when a file was last given away,
+how long it is held. A lock that spans what may turn out to be a restart (a MNT of its client, another write
+verifier or a FREE_ALL at its server) stays, and so do all on a file that somebody waits for.
+
+Never: lets go of a lock that a rule could name; takes part where all locks are wanted as a table.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from analyzer.sessions import operations as op
+from analyzer.sessions.model import File, Lock
+from analyzer.sessions.operations import LATELY, Operation
+from analyzer.sessions.servers import UNKNOWN
+
+if TYPE_CHECKING:
+    from analyzer.sessions.world import Sessions
+
+REQUESTS_KEPT = 1 << 15
+"""Requests that may still be repeated or answered: half a minute of a server that takes a thousand a second,
+which is longer than lockd waits before it tries again. With their locks they take some 60 MB."""
+HAD_KEPT = 1 << 16  # pairs of a client and a file it has locked
+NAMES_KEPT = 1 << 16  # names under which clients have locked
+FILES_KEPT = 1 << 13  # that were locked last, of which it is known how long they are held
+HOLDS_KEPT = 64  # of one file: the first ones tell what is usual there
+QUIETLY = ("unlock", "replaced")  # by its own owner
+
+
+class Settled:
+    """What is known of the locks that were let go of."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last_use: dict[tuple[int, bytes], int] = {}  # number of the last lock by client and name
+        self._holds: OrderedDict[int, array[int]] = OrderedDict()  # ns, by handle
+        self._had: set[tuple[int, int]] = set()
+        self._next = REQUESTS_KEPT * 3 // 2  # requests at which it is time again
+
+    def had(self, client: int, file: File) -> bool:
+        """Whether a client may have had a lock of this file that was let go of."""
+        return (client, file.fh) in self._had or len(self._had) >= HAD_KEPT
+
+    def holds(self, file: File) -> list[int]:
+        """How long locks of a file were held, ns."""
+        return list(self._holds.get(file.fh, ()))
+
+    def look(self, s: Sessions) -> None:
+        """Let go of what is settled, if it is time again."""
+        operations = s.operations
+        if operations.requests < self._next:
+            return
+        operations.close(REQUESTS_KEPT)
+        wanted = _wanted(s)
+        ledger, stays = s.ledger, _Stays(s, wanted)
+        kept: list[Lock] = []
+        for lock in ledger.locks:
+            if stays(lock):
+                kept.append(lock)
+            else:
+                self._let_go(lock)
+        ledger.locks[:] = kept
+        _forget_idle(s, wanted)
+        drop_unused(s)
+        self._next = operations.requests + max(REQUESTS_KEPT, len(kept)) // 2
+
+    def _let_go(self, lock: Lock) -> None:
+        request, file, end = lock.request, lock.file, lock.server_end
+        assert end is not None
+        self.count += 1
+        name = lock.client, request.caller
+        if name in self.last_use or len(self.last_use) < NAMES_KEPT:
+            self.last_use[name] = max(lock.number, self.last_use.get(name, 0))
+        if len(self._had) < HAD_KEPT:
+            self._had.add((lock.client, file.fh))
+        file.settled = max(file.settled, lock.granted.time)
+        self._held(file, end.time - lock.granted.time)
+        request.lock = None  # a circle, which nobody would collect
+        if lock.unlock is not None:
+            _forget_unlock(lock, lock.unlock)
+
+    def _held(self, file: File, took: int) -> None:
+        holds = self._holds.setdefault(file.fh, array("q"))
+        self._holds.move_to_end(file.fh)
+        if len(holds) < HOLDS_KEPT:
+            holds.append(took)
+        if len(self._holds) > FILES_KEPT:
+            self._holds.popitem(last=False)
+
+
+def _forget_unlock(lock: Lock, unlock: Operation) -> None:
+    """The UNLOCK of a lock that is let go of; with the last of its locks, itself."""
+    unlock.removed = [piece for piece in unlock.removed if piece[2] is not lock]
+    unlocks = lock.file.unlocks.get(lock.owner)
+    if unlocks is None or unlock.removed or (lock.file.model is UNKNOWN and lock.file.held):
+        return  # there it may have been more than its owner's
+    unlocks[:] = [entry for entry in unlocks if entry[3] is not unlock]
+    if not unlocks:
+        del lock.file.unlocks[lock.owner]
+
+
+def _wanted(s: Sessions) -> set[File | None]:
+    """Files that somebody waits for, or did: with BLOCKED, very long, or still without an answer."""
+    files = {wait.file for wait in s.ledger.waits} | {operation.file for operation, _ in s.slow}
+    since = s.end - LATELY
+    return files | {
+        one.file for one in s.operations.open.values() if not one.answers and one.call.time >= since
+    }
+
+
+def _forget_idle(s: Sessions, wanted: set[File | None]) -> None:
+    """The UNLOCKs that found nothing, of files that are at rest."""
+    judged = {overlap.loser.file for overlap in s.ledger.overlaps}
+    for file in s.ledger.files.values():
+        if file.held or file.believed or file.unexplained or file in judged or file in wanted:
+            continue
+        for owner, unlocks in list(file.unlocks.items()):
+            unlocks[:] = [entry for entry in unlocks if entry[3].removed or entry[0] in s.operations.open]
+            if not unlocks:
+                del file.unlocks[owner]
+
+
+class _Stays:
+    """Whether a lock stays."""
+
+    def __init__(self, s: Sessions, wanted: set[File | None]) -> None:
+        """`wanted`: files of which all locks stay."""
+        self._wanted = wanted
+        self._open = s.operations.open
+        self._named: set[Lock] = {found.lock for found in s.intrusions.found}
+        self._named.update(fate.lock for fate in s.fates.seen)
+        self._named.update(overlap.winner for overlap in s.ledger.overlaps)
+        self._named.update(lock for birth in s.rebirths.found for lock in (birth.before, birth.after))
+        self._named.update(lock for _, lock in s.rebirths.latest.values())
+        self._mounts: dict[tuple[int, int], list[int]] = {}
+        for mount in s.mounts.sessions.values():
+            times = self._mounts.setdefault((mount.client, mount.server), [])
+            times += [mnt.call.time for mnt in mount.mnts]
+        self._signs: dict[int, list[int]] = {}  # of a restart, by server
+        for verifier in s.verifiers:
+            self._signs.setdefault(verifier.server, []).append(verifier.time)
+        for call in s.conduct.calls.get("free-all", ()):
+            self._signs.setdefault(call.dst, []).append(call.time)
+        self._misnamed: dict[File | None, list[int]] = {}  # requests in another name
+        for operation in s.misnamed:
+            self._misnamed.setdefault(operation.file, []).append(operation.call.time)
+        for times in (*self._mounts.values(), *self._signs.values(), *self._misnamed.values()):
+            times.sort()
+
+    def __call__(self, lock: Lock) -> bool:
+        unlock = lock.unlock
+        return not (
+            _ended_quietly(lock)
+            and self._is_over(lock.request)
+            and (unlock is None or self._is_over(unlock))
+            and lock.file not in self._wanted
+            and lock not in self._named
+            and not _spans(lock, self._mounts.get((lock.client, lock.server)))
+            and not _spans(lock, self._signs.get(lock.server))
+            and not _spans(lock, self._misnamed.get(lock.file))
+        )
+
+    def _is_over(self, operation: Operation) -> bool:
+        """Whether a request was sent once, granted at once, and can be repeated no more."""
+        answers = operation.answers
+        return (
+            len(answers) == len(operation.calls) == 1
+            and answers[0].status == op.GRANTED
+            and operation.order not in self._open
+        )
+
+
+def _ended_quietly(lock: Lock) -> bool:
+    """Whether a lock came and went without anything to remark."""
+    ends = lock.server_end, lock.client_end
+    return (
+        all(end is not None and end.reason in QUIETLY for end in ends)
+        and lock.how == "reply"
+        and lock.monitored
+        and not (lock.denials or lock.reclaimed or lock.owner.is_shared)
+        and lock.lost is None
+    )
+
+
+def _spans(lock: Lock, times: list[int] | None) -> bool:
+    """Whether a lock that ended stood at one of these times, in order."""
+    end = lock.server_end
+    if not times or end is None:
+        return False
+    at = bisect_left(times, lock.granted.time)
+    return at < len(times) and times[at] <= end.time
+
+
+def drop_unused(s: Sessions) -> None:
+    """Forget the files and owners that nothing is about any more."""
+    ledger = s.ledger
+    about: list[Any] = [*ledger.locks, *ledger.waits, *s.operations.open.values()]
+    used = {one.file for one in about}
+    for key, file in list(ledger.files.items()):
+        if not (file in used or file.unlocks or file.pending or file.believed or file.unexplained):
+            if id(file) not in s.shares.of_file:
+                del ledger.files[key]
+    owners = {one.owner for one in about}
+    for file in ledger.files.values():
+        owners.update(file.unlocks)
+        owners.update(lock.owner for lock in file.believed)
+    ledger.owners = {key: owner for key, owner in ledger.owners.items() if owner in owners}

@@ -1,0 +1,321 @@
+"""Locks that ended as they should are let go of, and no finding is another for it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from analyzer.findings.catalogue import evaluate
+from analyzer.sessions import settled
+from analyzer.sessions.model import Lock
+from tests.expectations import expectations
+from tests.findings.lab import Lab
+from tests.watch.stepped import Fed
+from tests.world import File
+
+SMALL = 120_000
+CAPTURES = {name: path for name, path in expectations().items() if path.stat().st_size < SMALL}
+STEPS = 25
+FEW = 2  # requests kept
+
+
+@pytest.fixture(autouse=True)
+def _hardly_any_requests_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settled, "REQUESTS_KEPT", FEW)
+
+
+def fed(path: Path, whole: bool, steps: int) -> Fed:
+    """A capture taken in step by step, to its end."""
+    made = Fed(path)
+    made.engine.whole = whole
+    begin, end = made.stream.begin, made.stream.end
+    for step in range(1, steps + 1):
+        made.until(begin + (end - begin) * step // steps)
+    made.engine.finish()
+    return made
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_findings_are_the_same(name: str) -> None:
+    whole, small = (fed(CAPTURES[name], kept, STEPS).engine.sessions for kept in (True, False))
+    assert evaluate(small) == evaluate(whole)
+    assert small.ledger.grants == whole.ledger.grants == len(small.ledger.locks) + small.settled.count
+    assert not whole.settled.count
+
+
+# -- a lock that came and went, and what came of it ------------------------------------------------
+
+COPIES = 12
+
+
+def quiet(lab: Lab, file: File, times: int = COPIES, seconds: float = 0.1) -> None:
+    """Alice locks and unlocks."""
+    for number in range(times):
+        lab.alice.lock(file, 100 + number)
+        lab.world.wait(seconds)
+        lab.alice.unlock(file, 100 + number)
+        lab.world.wait(0.1)
+
+
+def let_go(lab: Lab, tmp_path: Path) -> tuple[Fed, list[Lock]]:
+    """What is kept of a laboratory's locks, which changes no finding."""
+    path = tmp_path / "lab.pcap"
+    lab.world.write(path)
+    whole, small = fed(path, True, 200), fed(path, False, 200)
+    assert evaluate(small.engine.sessions) == evaluate(whole.engine.sessions)
+    return small, small.engine.sessions.ledger.locks
+
+
+def other(lab: Lab) -> File:
+    """A file that nobody else uses."""
+    return lab.alice.lookup(lab.export, "other")
+
+
+def test_locks_that_came_and_went_are_gone(tmp_path: Path) -> None:
+    lab = Lab()
+    quiet(lab, lab.mounted(lab.alice), 100)
+    gc.collect()
+    before = sum(isinstance(one, Lock) for one in gc.get_objects())
+    gc.disable()
+    small, kept = let_go(lab, tmp_path)
+    there = sum(isinstance(one, Lock) for one in gc.get_objects()) - before
+    gc.enable()
+    s = small.engine.sessions
+    assert len(kept) < 6
+    assert there < 100 + 10, "those of the whole analysis, and no circles"
+    assert len(s.operations.open) < 8
+    assert len(s.ledger.owners) < 8
+    assert small.engine.health().settled_locks == s.ledger.grants - len(kept)
+
+
+def test_what_may_be_repeated_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(settled, "REQUESTS_KEPT", 8)
+    lab = Lab()
+    quiet(lab, lab.mounted(lab.alice), 100)
+    small, kept = let_go(lab, tmp_path)
+    assert [lock.number for lock in kept[-4:]] == [97, 98, 99, 100]
+    assert small.engine.sessions.settled.count > 80
+
+
+def test_files_go_with_their_locks(tmp_path: Path) -> None:
+    lab = Lab()
+    lab.mounted(lab.alice)
+    for number in range(30):
+        file = lab.alice.lookup(lab.export, f"file-{number}")
+        quiet(lab, file, 1)
+        lab.alice.unlock(file, 7)
+    small, _ = let_go(lab, tmp_path)
+    assert len(small.engine.sessions.ledger.files) < 8
+
+
+def _held(lab: Lab, file: File) -> None:
+    lab.alice.lock(file, 1)
+
+
+def _waited_for(lab: Lab, file: File) -> None:
+    lab.alice.lock(file, 1)
+    lab.bob.wait_for(file, 1)
+    lab.alice.unlock(file, 1)
+    lab.server.granted(lab.bob, file, 1)
+    lab.bob.unlock(file, 1)
+
+
+def _on_a_file_that_was_waited_for(lab: Lab, file: File) -> None:
+    lab.bob.wait_for(file, 1)
+    lab.bob.cancel(file, 1)
+    lab.alice.lock(file, 1)
+    lab.alice.unlock(file, 1)
+
+
+def _refused_for(lab: Lab, file: File) -> None:
+    lab.alice.lock(file, 1)
+    lab.bob.lock(file, 1, reply="DENIED")
+    lab.alice.unlock(file, 1)
+
+
+def _asked_twice(lab: Lab, file: File) -> None:
+    lab.alice.lock(file, 1).again()
+    lab.alice.unlock(file, 1)
+
+
+def _released_twice(lab: Lab, file: File) -> None:
+    lab.alice.lock(file, 1)
+    lab.alice.unlock(file, 1).again()
+
+
+def _not_answered(lab: Lab, file: File) -> None:
+    lab.alice.lock(file, 1)
+    lab.alice.unlock(file, 1, reply=None)
+
+
+def _written_under(lab: Lab, file: File) -> None:
+    lab.bob.mount(lab.server, "/srv")
+    lab.alice.lock(file, 1)
+    lab.bob.write(file)
+    lab.alice.unlock(file, 1)
+
+
+def _over_a_mount(lab: Lab, file: File) -> None:
+    lab.alice.lock(file, 1)
+    lab.alice.mount(lab.server, "/srv")
+    lab.alice.unlock(file, 1)
+
+
+def _over_another_verifier(lab: Lab, file: File) -> None:
+    lab.alice.write(file, 0, 10)
+    lab.alice.lock(file, 1)
+    lab.alice.write(file, 0, 10, verf=b"anew")
+    lab.alice.unlock(file, 1)
+
+
+def _over_a_free_all(lab: Lab, file: File) -> None:
+    lab.alice.lock(file, 1)
+    lab.mallory.free_all(lab.server)
+    lab.alice.unlock(file, 1)
+
+
+def _under_two_names(lab: Lab, file: File) -> None:
+    lab.alice.lock(file, 1)
+    lab.alice.lock(file, 1, caller_name="dave")
+    lab.alice.unlock(file, 1)
+
+
+STAY = [
+    _held,
+    _waited_for,
+    _on_a_file_that_was_waited_for,
+    _refused_for,
+    _asked_twice,
+    _released_twice,
+    _not_answered,
+    _written_under,
+    _over_a_mount,
+    _over_another_verifier,
+    _over_a_free_all,
+    _under_two_names,
+]
+
+
+@pytest.mark.parametrize("happens", STAY)
+def test_a_lock_with_a_story_stays(happens: Callable[[Lab, File], None], tmp_path: Path) -> None:
+    lab = Lab()
+    file = lab.mounted(lab.alice)
+    happens(lab, file)
+    quiet(lab, other(lab))
+    small, kept = let_go(lab, tmp_path)
+    assert 1 in [lock.number for lock in kept]
+    assert small.engine.sessions.settled.count > COPIES // 2
+
+
+# -- what rules still know of them -----------------------------------------------------------------
+
+
+def test_a_client_that_had_a_lock_may_reclaim_it(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.bob.lock(db, 9, 50, 5)
+    lab.bob.unlock(db, 9, 50, 5)
+    lab.bob.lock(other(lab), 9)
+    quiet(lab, db)
+    lab.server.boot()
+    lab.server.notify(lab.bob)
+    lab.bob.lock(db, 9, 50, 5, reclaim=True)
+    small, kept = let_go(lab, tmp_path)
+    assert 1 not in [lock.number for lock in kept]
+    assert small.engine.sessions.settled.had(kept[-1].client, kept[-1].file)
+    lab.silent("reclaim-fabricated")
+
+
+def test_more_clients_and_files_than_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(settled, "HAD_KEPT", 1)
+    lab = Lab()
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.bob.lock(other(lab), 9)
+    quiet(lab, db)
+    lab.server.boot()
+    lab.server.notify(lab.bob)
+    lab.bob.lock(db, 9, 50, 5, reclaim=True)
+    small = fed(_written(lab, tmp_path), False, 200)
+    assert not [one for one in evaluate(small.engine.sessions) if one.code == "reclaim-fabricated"]
+
+
+def _written(lab: Lab, tmp_path: Path) -> Path:
+    path = tmp_path / "lab.pcap"
+    lab.world.write(path)
+    return path
+
+
+def test_a_name_that_goes_on_locking_is_known(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 5)
+    lab.alice.lock(db, 5, caller_name="dave", oh=b"5@dave")
+    quiet(lab, other(lab))
+    for svid in range(6):
+        lab.alice.lock(other(lab), svid, caller_name="dave")
+    let_go(lab, tmp_path)
+    lab.fires("owner-collision", client=lab.alice)
+
+
+def test_a_file_that_somebody_else_has_had_since_is_no_survivor(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    lab.alice.lock(db, 5)
+    lab.world.wait(5)
+    lab.alice.boot()
+    lab.alice.notify(lab.server)
+    lab.world.wait(8)
+    lab.bob.lock(db, 2)
+    lab.bob.unlock(db, 2)
+    lab.bob.lock(other(lab), 2)
+    quiet(lab, other(lab))
+    lab.carol.lock(db, 2, 10, 5, reply="DENIED")
+    lab.later(1)
+    let_go(lab, tmp_path)
+    lab.silent("lock-survived-client-reboot")
+
+
+def test_what_is_usual_for_a_file_is_known(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice, lab.bob)
+    quiet(lab, db, seconds=30)
+    quiet(lab, other(lab))
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 1)
+    lab.later(90)
+    lab.alice.unlock(db, 1)
+    lab.server.granted(lab.bob, db, 1)
+    lab.later(1)
+    small, _ = let_go(lab, tmp_path)
+    assert small.engine.sessions.settled.count > COPIES
+    lab.silent("long-hold")
+
+
+def test_a_server_that_answered_since_is_not_silent(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 7, reply=None)
+    quiet(lab, other(lab))
+    lab.later(60)
+    small, _ = let_go(lab, tmp_path)
+    assert small.engine.sessions.operations.answered
+    lab.silent("nlm-server-stall")
+
+
+def test_a_grant_that_comes_behind_its_unlock_is_no_leak(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 7, 0, 9)
+    late = lab.alice.lock(db, 7, 0, 5, reply=None)
+    early = lab.alice.lock(db, 8, reply=None)
+    lab.alice.unlock(db, 7, 0, 9)
+    lab.alice.unlock(db, 8)
+    quiet(lab, other(lab))
+    early.answer("GRANTED")
+    late.answer("GRANTED")
+    lab.later(60)
+    small, _ = let_go(lab, tmp_path)
+    assert not [lock for lock in small.engine.sessions.ledger.locks if lock.server_end is None]
