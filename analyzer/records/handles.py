@@ -29,6 +29,7 @@ from analyzer.words import views
 LIMIT = 1 << 18
 RECENT = 1 << 14  # handles of single messages, remembered by their bytes
 NO_HANDLE = -1
+MOST_ROUNDS = 100
 Described = tuple[int, int, int, int, int]  # handle, fsid, fileid, nlink, size
 NOBODY, SEVERAL = -1, -2  # instead of the only host that locks a file
 KNFSD_FSID_BYTES = {0: 8, 1: 4, 2: 12, 3: 8, 4: 8, 5: 8, 6: 16, 7: 24}
@@ -158,7 +159,9 @@ class HandleTable:
         self.described: list[Described] = []  # new in this batch
         self._recent: dict[tuple[int, bytes], int] = {}
         self._spare: list[int] = []  # rows that were given up
-        self.touched: NDArray[np.int8] | None = None  # whether a row was met, where somebody wants to know
+        self._unmet: NDArray[np.int8] | None = (
+            None  # rounds since a row was met, where somebody wants to know
+        )
         self.reused: list[int] = []  # rows that became other handles, to be told
         self.named: NDArray[np.int8] = np.zeros(1024, np.int8)  # whether a name is known
         self.locker: I32 = np.full(1024, NOBODY, np.int32)  # the only host whose lock calls named it
@@ -196,8 +199,8 @@ class HandleTable:
             self._server.append(int(servers[i]))
         while self._spare and self.count > before:
             self._move(self.count - 1, self._spare.pop(), out)
-        if self.touched is not None:
-            self.touched[out[out >= 0]] = 1
+        if self._unmet is not None:
+            self._unmet[out[out >= 0]] = 0
         if after >= self._limit:
             lost = int(np.count_nonzero((out < 0) & (starts >= 0)))
             if lost:
@@ -213,12 +216,17 @@ class HandleTable:
         out[out == row] = spare
         self.reused.append(spare)
 
-    def untouched(self) -> list[int]:
-        """The handles that were not met since this was asked before; none the first time."""
-        if self.touched is None:
-            self.touched = np.ones(self._limit, np.int8)
-        rows = np.flatnonzero(self.touched[: self.count] == 0).tolist()
-        self.touched[:] = 0
+    def next_round(self) -> None:
+        """A round of whoever wants to know for how many of them a handle was not met."""
+        if self._unmet is None:
+            self._unmet = np.zeros(self._limit, np.int8)
+        np.minimum(self._unmet + 1, MOST_ROUNDS, out=self._unmet)
+
+    def unmet(self, rounds: int) -> list[int]:
+        """The handles that were not met in so many whole rounds."""
+        if self._unmet is None:
+            return []
+        rows = np.flatnonzero(self._unmet[: self.count] > rounds).tolist()
         return [row for row in rows if self.data[row]]
 
     def give_up(self, rows: Iterable[int]) -> None:
@@ -254,8 +262,8 @@ class HandleTable:
             owners = np.array([server for server, _ in new], np.int64)
             recent.update(zip(new, self.intern(memory, starts, stops, owners).tolist(), strict=True))
         rows = [recent[key] if key[1] else NO_HANDLE for key in keys]
-        if self.touched is not None:
-            self.touched[[row for row in rows if row >= 0]] = 1
+        if self._unmet is not None:
+            self._unmet[[row for row in rows if row >= 0]] = 0
         return rows
 
     def heads(self, memory: Bytes, body: I64, kept: I64, limit: int) -> tuple[I64, I64]:

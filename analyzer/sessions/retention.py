@@ -35,6 +35,7 @@ MOST_STANDING = 1 << 17  # ... and that stand; mount sessions, pairs of hosts
 MOST_NAMED = 1 << 16  # hosts whose names are known
 MOST_HANDLES = 1 << 16  # beyond that, those that are not used go
 CROWDED = 3 << 16  # ... and soon: there is room for a third more
+ROUNDS = 5  # in `LATELY`: how often it is asked which handles are in use
 REPLIES_KEPT = 64  # of one kind, for one mount session, notice or stretch of grace
 MOUNTS_KEPT = 2  # MNTs and UMNTs of a mount session that are old
 
@@ -156,16 +157,20 @@ class Retention:
             self.dropped += 1
 
     def _handles(self, s: Sessions, now: int) -> None:
-        """Handles that nobody used for a while, and nothing that is kept refers to, where there are many."""
-        table = s.handles.table
-        crowded = table.used > CROWDED
-        if now - self._round < (LATELY // 5 if crowded else 2 * LATELY):
+        """Handles that nobody used for a while, and nothing that is kept refers to: at once those that have
+        no name, for it was removed or never seen, and where there are many the others, too."""
+        handles, table = s.handles, s.handles.table
+        if now - self._round < LATELY // ROUNDS:
             return
         self._round = now
-        idle = table.untouched()
+        table.next_round()
+        crowd = set[int]()
         if table.used > MOST_HANDLES:
-            pinned = _pinned(s)
-            s.handles.give_up(handle for handle in idle if handle not in pinned)
+            crowd.update(table.unmet(1 if table.used > CROWDED else 2 * ROUNDS))
+        directories = {directory for directory, _ in handles.parents.values()}
+        gone = {one for one in table.unmet(1) if handles.nameless(one) and one not in directories} | crowd
+        if gone:
+            handles.give_up(gone - _pinned(s))
 
 
 def _pinned(s: Sessions) -> set[int]:

@@ -184,7 +184,15 @@ def test_a_row_that_was_given_up_becomes_another_handle(table: HandleTable) -> N
 
 def test_what_was_not_met_is_told(table: HandleTable) -> None:
     rows = table.intern_many([1] * 5, [bytes([7, number]) for number in range(5)])
-    assert table.untouched() == []
+    assert table.unmet(0) == []
+    table.next_round()
+    assert table.unmet(1) == []
     table.intern_many([1] * 2, [bytes([7, 3]), bytes([7, 9])])
-    assert table.untouched() == [rows[0], rows[1], rows[2], rows[4]]
-    assert len(table.untouched()) == 6
+    table.next_round()
+    assert table.unmet(1) == [rows[0], rows[1], rows[2], rows[4]]
+    table.next_round()
+    assert len(table.unmet(1)) == 6
+    assert table.unmet(2) == [rows[0], rows[1], rows[2], rows[4]]
+    for _ in range(300):
+        table.next_round()
+    assert len(table.unmet(50)) == 6

@@ -121,6 +121,31 @@ def test_every_kind_of_thing_kept_has_a_time() -> None:
         retention.when(object())
 
 
+@pytest.mark.parametrize("removed", [True, False])
+def test_handles_of_files_that_are_gone_make_room_however_few_there_are(
+    tmp_path: Path, removed: bool
+) -> None:
+    lab = Lab()
+    lab.mounted(lab.alice)
+    for number in range(60):
+        file = lab.alice.lookup(lab.export, f"file-{number}")
+        lab.alice.write(file)
+        if removed and number % 20:
+            lab.alice.remove(file)
+        lab.world.wait(30)
+    path = tmp_path / "files.pcap"
+    lab.world.write(path)
+    fed, made = Fed(path), Retention(24 * HOUR)
+    s = fed.engine.sessions
+    for time in range(fed.stream.begin, fed.stream.end, 20 * SECOND):
+        fed.until(time)
+        made.forget(s, s.end)
+    kept = {where for where in map(s.handles.path, range(s.handles.table.count)) if where}
+    assert kept >= {f"/srv/file-{number}" for number in (0, 20, 40)}
+    assert (s.handles.table.used < 15) == removed
+    assert s.handles.table.used > 50 or removed
+
+
 def test_handles_that_nobody_uses_make_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hours of new files, some of which stay locked: the table stays small, and no path is mixed up."""
     for name, value in (("MOST_HANDLES", 20), ("CROWDED", 25), ("LATELY", AGE)):
