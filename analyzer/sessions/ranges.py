@@ -6,9 +6,10 @@ Theory. An owner never holds a byte twice: a new lock replaces what it covers of
 unlock may cut a lock in two (POSIX fcntl). The end of the file is 2^64 - 1, so ranges are plain integers.
 
 A file may carry one lock or, under a database, ten thousand. Therefore the pieces of an owner are sorted,
-and nobody looks through all of them; and to find who stands in the way of a range without asking every
-owner, all pieces stand on shelves as well: one shelf for each mode and each power of two that their length
-stays below. On a shelf, sorted by start, what reaches into a range begins less than that power before it.
+and nobody looks through all of them; and to find who stands in the way of a range without asking every one
+of many owners, all pieces stand on shelves then: one shelf for each mode and each power of two that their
+length stays below. On a shelf, sorted by start, what reaches into a range begins less than that power before
+it. Nearly all files have no more than a few owners at a time, and go without shelves.
 
 Never: knows what the pieces mean.
 """
@@ -21,6 +22,7 @@ from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
 EOF = 2**64 - 1
+FEW = 8  # owners that are asked one by one
 LARGEST_32, LARGEST_64 = 2**31 - 1, 2**63 - 1  # what signed offsets can say: of NLM 1 and 3, and of NLM 4
 
 
@@ -45,9 +47,9 @@ def extent(offset: int, length: int) -> tuple[int, int]:
 
     A range that would run past the largest offset is cut at EOF.
     """
-    if length == 0:
+    if length == 0 or length > EOF - offset:
         return offset, EOF
-    return offset, min(offset + length - 1, EOF)
+    return offset, offset + length - 1
 
 
 def largest_of(version: int) -> int:
@@ -58,23 +60,27 @@ def largest_of(version: int) -> int:
 class Page(Generic[V]):
     """One page of a ledger: what is held of one file. A piece is (start, end, number, lock)."""
 
-    __slots__ = ("_count", "_owners", "_shelves")
+    __slots__ = ("_owners", "_parts", "_shelves")
 
     def __init__(self) -> None:
         self._owners: dict[Hashable, list[tuple[int, int, int, V]]] = {}
-        self._shelves: dict[tuple[bool, int], list[tuple[int, int, int, V]]] = {}
-        self._count: dict[V, int] = {}  # pieces of each lock
+        self._parts: dict[V, int] = {}  # how many are left of each lock that is not whole
+        self._shelves: dict[tuple[bool, int], list[tuple[int, int, int, V]]] | None = None  # if there are
 
     def __bool__(self) -> bool:
         return bool(self._owners)
 
-    def __contains__(self, lock: object) -> bool:
+    def __contains__(self, lock: V) -> bool:
         """Whether anything is left of a lock."""
-        return lock in self._count
+        mine = self._owners.get(lock.owner)
+        if mine is None:
+            return False
+        at = bisect_left(mine, (lock.start, lock.end, lock.number))
+        return lock in self._parts or (at < len(mine) and mine[at][3] is lock)
 
     def __iter__(self) -> Iterator[V]:
-        """The locks."""
-        return iter(list(self._count))
+        """The locks, in order of their numbers."""
+        return iter(sorted({piece[3] for mine in self._owners.values() for piece in mine}, key=_number))
 
     @property
     def owners(self) -> Collection[Hashable]:
@@ -92,43 +98,38 @@ class Page(Generic[V]):
             return []
         low, high, _, lock = piece = mine[0]
         if len(mine) == 1 and start <= low and high <= end:  # as nearly always
-            self._unshelve(piece)
             del self._owners[owner]
+            self._leave(piece)
             return [(low, high, lock)]
-        at = bisect_left(mine, (start,))
-        if at and mine[at - 1][1] >= start:
-            at -= 1
-        until = at
+        at = until = _first(mine, start)
         while until < len(mine) and mine[until][0] <= end:
             until += 1
         if at == until:
             return []
         gone = mine[at:until]
         left: list[tuple[int, int, int, V]] = []
-        for piece in gone:
-            low, high, number, lock = piece
-            self._unshelve(piece)
+        for low, high, number, lock in gone:
             if low < start:
                 left.append((low, start - 1, number, lock))
             if high > end:
                 left.append((end + 1, high, number, lock))
         mine[at:until] = left
-        for piece in left:
-            self._shelve(piece)
         if not mine:
             del self._owners[owner]
+        for piece in left:
+            self._enter(piece)
+        for piece in gone:
+            self._leave(piece)
         return [(max(low, start), min(high, end), lock) for low, high, _, lock in gone]
 
     def assign(self, start: int, end: int, lock: V) -> list[tuple[int, int, V]]:
         """Put `lock` on start..end; return the pieces of its owner that it replaced, cut to it."""
         gone = self.remove(lock.owner, start, end)
+        if self._shelves is None and len(self._owners) >= FEW:
+            self._put_up_shelves()
         piece = (start, end, lock.number, lock)
-        mine = self._owners.get(lock.owner)
-        if mine is None:
-            self._owners[lock.owner] = [piece]
-        else:
-            insort(mine, piece)
-        self._shelve(piece)
+        insort(self._owners.setdefault(lock.owner, []), piece)
+        self._enter(piece)
         return gone
 
     def drop(self, lock: V) -> None:
@@ -137,7 +138,7 @@ class Page(Generic[V]):
         at = bisect_left(mine, (lock.start,))
         while at < len(mine) and mine[at][0] <= lock.end:
             if mine[at][3] is lock:
-                self._unshelve(mine.pop(at))
+                self._leave(mine.pop(at))
             else:
                 at += 1
         if not mine:
@@ -145,44 +146,69 @@ class Page(Generic[V]):
 
     def conflicts(self, owner: Hashable, start: int, end: int, exclusive: bool) -> list[V]:
         """The locks of others that stand in the way of start..end, in order of their numbers."""
+        if not self._owners:
+            return []
+        if self._shelves is None:
+            rows = [(mine, _first(mine, start)) for other, mine in self._owners.items() if other is not owner]
+        else:
+            rows = [
+                (shelf, bisect_left(shelf, (start - (1 << length) + 1,)))
+                for (is_exclusive, length), shelf in self._shelves.items()
+                if exclusive or is_exclusive
+            ]
         found: dict[V, None] = {}
-        for (is_exclusive, length), shelf in self._shelves.items():
-            if exclusive or is_exclusive:
-                for at in range(bisect_left(shelf, (start - (1 << length) + 1,)), len(shelf)):
-                    low, high, _, lock = shelf[at]
-                    if low > end:
-                        break
-                    if high >= start and lock.owner is not owner:
-                        found[lock] = None
+        for row, at in rows:
+            while at < len(row) and row[at][0] <= end:
+                _, high, _, lock = row[at]
+                if high >= start and (exclusive or lock.exclusive) and lock.owner is not owner:
+                    found[lock] = None
+                at += 1
         return sorted(found, key=_number) if len(found) > 1 else list(found)
 
     def overlapping(self, start: int, end: int) -> list[V]:
         """All locks that share a byte with start..end."""
         return self.conflicts(None, start, end, True)
 
-    def _shelve(self, piece: tuple[int, int, int, V]) -> None:
+    def _enter(self, piece: tuple[int, int, int, V]) -> None:
         start, end, _, lock = piece
-        key = (lock.exclusive, (end - start).bit_length())
-        shelf = self._shelves.get(key)
-        if shelf is None:
-            self._shelves[key] = [piece]
-        else:
-            insort(shelf, piece)
-        self._count[lock] = self._count.get(lock, 0) + 1
+        if start != lock.start or end != lock.end:
+            self._parts[lock] = self._parts.get(lock, 0) + 1
+        if self._shelves is not None:
+            insort(self._shelves.setdefault(_shelf_of(piece), []), piece)
 
-    def _unshelve(self, piece: tuple[int, int, int, V]) -> None:
+    def _leave(self, piece: tuple[int, int, int, V]) -> None:
         start, end, number, lock = piece
-        key = (lock.exclusive, (end - start).bit_length())
-        shelf = self._shelves[key]
-        if len(shelf) == 1:
-            del self._shelves[key]
-        else:
+        if start != lock.start or end != lock.end:
+            self._parts[lock] -= 1
+            if not self._parts[lock]:
+                del self._parts[lock]
+        if self._shelves is not None:
+            key = _shelf_of(piece)
+            shelf = self._shelves[key]
             del shelf[bisect_left(shelf, (start, end, number))]
-        count = self._count[lock]
-        if count == 1:
-            del self._count[lock]
-        else:
-            self._count[lock] = count - 1
+            if not shelf:
+                del self._shelves[key]
+            self._shelves = self._shelves or None
+
+    def _put_up_shelves(self) -> None:
+        shelves: dict[tuple[bool, int], list[tuple[int, int, int, V]]] = {}
+        for mine in self._owners.values():
+            for piece in mine:
+                shelves.setdefault(_shelf_of(piece), []).append(piece)
+        for shelf in shelves.values():
+            shelf.sort()
+        self._shelves = shelves
+
+
+def _shelf_of(piece: tuple[int, int, int, V]) -> tuple[bool, int]:
+    start, end, _, lock = piece
+    return lock.exclusive, (end - start).bit_length()
+
+
+def _first(mine: list[tuple[int, int, int, V]], start: int) -> int:
+    """Where the pieces of an owner begin that do not end before `start`."""
+    at = bisect_left(mine, (start,))
+    return at - 1 if at and mine[at - 1][1] >= start else at
 
 
 _number = attrgetter("number")
