@@ -78,12 +78,10 @@ class Ledger:
             found = self.files[canonical] = File(server, fh, self.servers.model(fh))
         return found
 
-    def owner(self, operation: Operation, client: int) -> Owner:
+    def owner(self, operation: Operation, file: File) -> Owner:
         """The owner of a request, by the rules of the server it is sent to."""
-        file = operation.file
-        server = file.server if file is not None else operation.responder
-        model = file.model if file is not None else self.servers.model(operation.fh)
-        key = model.owner(server, client, operation)
+        client = operation.requester
+        key = file.model.owner(file.server, client, operation)
         owner = self.owners.get(key)
         if owner is None:
             owner = Owner(key, client, operation.svid, operation.oh, operation.caller)
@@ -99,8 +97,8 @@ class Ledger:
         kind = operation.kind
         if operation.fh < 0:
             return
-        operation.file = self.file(operation.responder, operation.fh)
-        operation.owner = self.owner(operation, operation.requester)
+        file = operation.file = self.file(operation.responder, operation.fh)
+        operation.owner = self.owner(operation, file)
         if kind == "LOCK" and operation.block:
             asked = self.asked_of.get(operation.requester)
             if asked is None:
@@ -154,7 +152,7 @@ class Ledger:
         past = file.unlocks.get(owner)
         if past is None:
             past = file.unlocks[owner] = []
-        past.append((operation.order, operation.start, operation.end, operation))
+        past.append((call.serial, operation.start, operation.end, operation))
         if len(past) > UNLOCKS_KEPT:
             del past[0]
         if len(file.unlocks) > UNLOCKERS_KEPT:
@@ -234,7 +232,7 @@ class Ledger:
         old = operation.lock
         if old is not None and (order == operation.order or old in file.held):
             return
-        wait = self._open_wait(operation)
+        wait = self._open_wait(operation) if file.waits else None
         how = "poll" if wait is not None and operation is not wait.request else "reply"
         if old is not None:
             how = "duplicate"
@@ -342,7 +340,10 @@ class Ledger:
         """What is left of a grant after the UNLOCKs that its owner sent behind it."""
         pieces = [(lock.start, lock.end)]
         cut_by: Operation | None = None
-        for serial, start, end, unlock in file.unlocks.get(owner, ()):
+        past = file.unlocks.get(owner, ())
+        if not past or past[-1][0] <= order:
+            return pieces, None  # as nearly always: calls come in order
+        for serial, start, end, unlock in past:
             if serial <= order or unlock.status not in (None, op.GRANTED):
                 continue
             left: list[tuple[int, int]] = []

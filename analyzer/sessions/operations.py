@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from analyzer.sessions.model import File, Lock, Offer, Owner, Wait
 
 GRANTED, DENIED, DENIED_NOLOCKS, BLOCKED, DENIED_GRACE_PERIOD = range(5)
+DECIDED = (GRANTED, DENIED, BLOCKED)
 DEADLCK, ROFS, STALE_FH, FBIG, FAILED = range(5, 10)
 
 LATELY = 300 * 1_000_000_000  # ns in which answers, copies and late grants may still come
@@ -166,7 +167,7 @@ class Operations:
         status = reply.result.get("status")
         if status is None and operation.kind != "FREE_ALL":
             return operation, None
-        answer = Answer(int(status or 0), reply.frame, reply.time, reply.call)
+        answer = Answer(status or 0, reply.frame, reply.time, reply.call)
         operation.answers.append(answer)
         return operation, answer
 
@@ -222,11 +223,11 @@ def _operation(kind: str, call: Call, is_async: bool) -> Operation:
         start,
         end,
         length,
-        bool(args("exclusive", 0)),
-        bool(args("block", 0)),
-        bool(args("reclaim", 0)),
+        args("exclusive", 0) != 0,
+        args("block", 0) != 0,
+        args("reclaim", 0) != 0,
         args("svid", 0),
         args("oh", b""),
         args("caller_name", b""),
-        args("state") or 0,
+        args("state", 0),
     )

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 from analyzer.parameters import DEFAULTS, Settings, threshold, window
 from analyzer.records.events import Call
-from analyzer.sessions import operations as op
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Answer, Operation
@@ -113,8 +112,6 @@ class Pace:
 
     def asked(self, operation: Operation, call: Call, is_new: bool, opened: Callable[[int], bool]) -> None:
         """A request of a client, or a copy of one; `opened`: does the capture have the SYN of a flow?"""
-        if operation.kind == "GRANTED":
-            return
         if call.transport == TCP:
             self._connection(operation, call, opened)
         pair = (operation.requester, operation.responder)
@@ -139,10 +136,9 @@ class Pace:
         if opened(call.flow):
             self.connections.tick((call.src, call.dst), Place(call.frame, call.time), operation)
 
-    def answered(self, operation: Operation, answer: Answer) -> None:
-        """A request that does not wait was told that somebody else holds the range."""
-        if answer.status != op.DENIED or (operation.kind == "LOCK" and operation.block):
-            return
-        if operation.kind in ("LOCK", "TEST") and operation.owner is not None:
+    def refused(self, operation: Operation, answer: Answer) -> None:
+        """A request was told that somebody else holds the range; one that does not wait may come again."""
+        waits = operation.kind == "LOCK" and operation.block
+        if operation.kind in ("LOCK", "TEST") and operation.owner is not None and not waits:
             key = (operation.kind, operation.owner, operation.fh, operation.start, operation.end)
             self.denied.tick(key, Place(answer.frame, answer.time), operation)

@@ -78,7 +78,7 @@ class Rebirths:
         count = cookie(lock)
         if count < FIRST_COOKIE:
             return
-        key = (lock.client, lock.server)
+        key = lock.owner.client, lock.file.server
         last, before = self.latest.get(key, (-1, lock))
         if count <= last and count <= self._youngest:
             self._falls[key] += 1

@@ -74,6 +74,7 @@ class Sessions:
 
     def __init__(self, table: HandleTable, server_model: str = AUTO, settings: Settings = DEFAULTS) -> None:
         self.settings = settings
+        self._slow = settings[SLOW]
         self.hosts = Hosts()
         self.connections = Connections()
         self.handles = Handles(table)
@@ -210,30 +211,34 @@ class Sessions:
         operation, new = self.operations.request(call)
         if operation is None:
             return
-        self.pace.asked(operation, call, new, self.connections.opened)
-        if not new:
-            return
         if operation.kind != "GRANTED":
-            self.conduct.sent(call)
-            if call.flavor != AUTH_SYS:
-                self.conduct.call("odd-flavor", call)
+            self.pace.asked(operation, call, new, self.connections.opened)
+            if new:
+                self._asked(operation, call)
+        elif new:
+            if operation.is_async:
+                self.asynchronous.append(operation)
+            self.callbacks.offered(operation)
+
+    def _asked(self, operation: Operation, call: Call) -> None:
+        """A client asks something of its lock server, for the first time."""
+        self.conduct.sent(call)
+        if call.flavor != AUTH_SYS:
+            self.conduct.call("odd-flavor", call)
         if operation.kind == "FREE_ALL":
             self.conduct.call("free-all", call)
             return
-        if operation.kind != "GRANTED":
-            self.hosts.name(call.src, operation.caller)
-            caller = operation.caller
-            if caller != call.machine and caller and is_other_name(call.machine, caller):
+        caller = operation.caller
+        if caller and caller != call.machine:
+            self.hosts.name(call.src, caller)
+            if is_other_name(call.machine, caller):
                 self.misnamed.append(operation)
-            self.nlm_versions.setdefault((call.src, call.dst, call.version), operation)
+        self.nlm_versions.setdefault((call.src, call.dst, call.version), operation)
         if operation.is_async:
             self.asynchronous.append(operation)
-        if operation.kind == "GRANTED":
-            self.callbacks.offered(operation)
-        else:
-            self.ledger.asked(operation)
-            if operation.kind == "UNSHARE":
-                self.shares.asked(operation)
+        self.ledger.asked(operation)
+        if operation.kind == "UNSHARE":
+            self.shares.asked(operation)
 
     def _undecoded(self, call: Call) -> None:
         """Keep a call whose body is not what is declared, though the capture has all of it."""
@@ -311,36 +316,37 @@ class Sessions:
         self.ledger.free_client(call.dst, call.src, end, True, (call.transport, call.version))
 
     def _answered(self, operation: Operation, answer: Answer) -> None:
-        if operation.kind == "GRANTED":
+        kind, status = operation.kind, answer.status
+        if kind == "GRANTED":
             self.callbacks.answered(operation, answer)
             return
-        if answer.time - operation.call.time > self.settings[SLOW]:
+        if answer.time - operation.call.time > self._slow:
             self.slow.append((operation, answer))
-        if answer.status == op.FBIG or (answer.status == op.GRANTED and self._is_odd_range(operation)):
+        if status == op.FBIG or (status == op.GRANTED and self._is_odd_range(operation)):
             self.oversized.append((operation, answer))
-        if answer.status == op.DENIED_GRACE_PERIOD:
-            if not operation.reclaim:
-                grace = self.reboots.refused_in_grace(operation, answer)
-                if grace is not None:
-                    known = grace.notice.freed if grace.notice is not None else []
-                    grace.held = known or self._restart(
-                        operation.responder, End("grace", answer.frame, answer.time)
-                    )
-            else:
-                self.reboots.reclaim(operation, answer)
-        elif operation.reclaim:
+        if operation.reclaim:
             self.reboots.reclaim(operation, answer)
-        elif operation.kind in ("LOCK", "TEST") and answer.status in (op.GRANTED, op.DENIED, op.BLOCKED):
+        elif status == op.DENIED_GRACE_PERIOD:
+            self._refused_in_grace(operation, answer)
+        elif self.reboots.active and kind in ("LOCK", "TEST") and status in op.DECIDED:
             self.reboots.served(operation, answer)
-        if operation.kind == "SHARE":
+        if kind == "SHARE":
             self.shares.answered(operation, answer)
         self.ledger.answered(operation, answer)
-        self.pace.answered(operation, answer)
+        if status == op.DENIED:
+            self.pace.refused(operation, answer)
         wait = operation.wait
         if wait is not None and wait.request is operation and wait.ended is None:
             circle = circle_of(self.ledger, wait, Place(answer.frame, answer.time))
             if circle is not None:
                 self.circles.append(circle)
+
+    def _refused_in_grace(self, operation: Operation, answer: Answer) -> None:
+        """The first one refused says that its server restarted, and has forgotten what it held."""
+        grace = self.reboots.refused_in_grace(operation, answer)
+        if grace is not None:
+            known = grace.notice.freed if grace.notice is not None else []
+            grace.held = known or self._restart(operation.responder, End("grace", answer.frame, answer.time))
 
     def _is_odd_range(self, operation: Operation) -> bool:
         """Whether a LOCK is of bytes that its server may not count as its client does."""
