@@ -18,6 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.records.events import Call, Reply
@@ -35,6 +36,9 @@ DEADLCK, ROFS, STALE_FH, FBIG, FAILED = range(5, 10)
 LATELY = 300 * 1_000_000_000  # ns in which answers, copies and late grants may still come
 OPEN_KEPT = 1 << 17
 PLAIN = ("TEST", "LOCK", "NM_LOCK", "UNLOCK", "CANCEL", "GRANTED")
+ABSENT = {"cookie": b"", "caller_name": b"", "oh": b"", "svid": 0, "l_offset": 0, "l_len": 0}
+of_lock = itemgetter(*ABSENT)
+"""What all requests about locks say, in this order."""
 IN_OPERATION: dict[str, Any] = {}
 """Arguments of the calls in `PLAIN`: their `Operation` has them all, and a capture may hold millions."""
 
@@ -208,9 +212,13 @@ class Operations:
 
 
 def _operation(kind: str, call: Call, is_async: bool) -> Operation:
-    args = call.args.get
-    length = args("l_len", 0)
-    start, end = extent(args("l_offset", 0), length)
+    args = call.args
+    try:
+        cookie, caller, oh, svid, offset, length = of_lock(args)
+    except KeyError:  # cut short, or not about a lock
+        cookie, caller, oh, svid, offset, length = of_lock(ABSENT | args)
+    start, end = extent(offset, length)
+    is_unlock = kind == "UNLOCK"  # which says no more than that
     return Operation(
         kind,
         call,
@@ -218,16 +226,16 @@ def _operation(kind: str, call: Call, is_async: bool) -> Operation:
         call.src,
         call.dst,
         is_async,
-        args("cookie", b""),
+        cookie,
         call.fh,
         start,
         end,
         length,
-        args("exclusive", 0) != 0,
-        args("block", 0) != 0,
-        args("reclaim", 0) != 0,
-        args("svid", 0),
-        args("oh", b""),
-        args("caller_name", b""),
-        args("state", 0),
+        not is_unlock and args.get("exclusive", 0) != 0,
+        not is_unlock and args.get("block", 0) != 0,
+        not is_unlock and args.get("reclaim", 0) != 0,
+        svid,
+        oh,
+        caller,
+        0 if is_unlock else args.get("state", 0),
     )
