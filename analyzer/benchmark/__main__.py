@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from analyzer.benchmark import generate, report
-from analyzer.benchmark.measure import CommandFailed, in_turn
+from analyzer.benchmark import counts, generate, report
+from analyzer.benchmark.measure import CommandFailed, Program, in_turn
 
+LOADS = ("metadata", "bulk", "export")
+FIELDS = ("frame.number", "rpc.xid", "rpc.msgtyp", "rpc.program", "rpc.procedure")
+"""What tshark writes of every message beside our table of all that calls and replies say."""
 LEAST_PACKETS = 1000
 LEAST_MEGABYTES = 1
 
@@ -26,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         say("tshark is not installed: lockscope alone is measured\n\n")
     same = True
     try:
-        for load in ("metadata", "bulk") if options.load == "all" else (options.load,):
+        for load in LOADS if options.load == "all" else (options.load,):
             capture = captured(load, options)
-            runs = in_turn(_commands(capture, tshark), options.runs)
+            runs = in_turn(_programs(load, capture, tshark), options.runs)
             size = capture.stat().st_size / 1e6
             say(report.table(f"{load}: {size:,.0f} MB, {options.runs} runs each", runs) + "\n")
             sys.stdout.flush()
@@ -44,12 +47,13 @@ def captured(load: str, options: argparse.Namespace) -> Path:
 
     Its name holds a hash of the code that makes it, so an old one is never taken for it.
     """
-    amount = options.packets if load == "metadata" else options.megabytes
-    make: Callable[[Path, int], None] = generate.metadata if load == "metadata" else generate.bulk
+    content = "metadata" if load == "export" else load
+    amount = options.packets if content == "metadata" else options.megabytes
+    make: Callable[[Path, int], None] = generate.metadata if content == "metadata" else generate.bulk
     options.dir.mkdir(parents=True, exist_ok=True)
-    path: Path = options.dir / f"{load}-{amount}-{_version()}.pcap"
+    path: Path = options.dir / f"{content}-{amount}-{_version()}.pcap"
     if not path.exists():
-        make(path, amount if load == "metadata" else amount * 1_000_000)
+        make(path, amount if content == "metadata" else amount * 1_000_000)
     return path
 
 
@@ -59,20 +63,28 @@ def _version() -> str:
     return hashlib.sha256(code).hexdigest()[:8]
 
 
-def _commands(capture: Path, tshark: str | None) -> dict[str, list[str]]:
-    ours = [sys.executable, "-m", "analyzer", "analyze", "--format", "json", str(capture)]
-    commands = {report.OURS: ours}
+def _programs(load: str, capture: Path, tshark: str | None) -> dict[str, Program]:
+    """lockscope, and tshark where it is there, at the same work."""
+    ours = [sys.executable, "-m", "analyzer"]
+    if load == "export":
+        ours += ["export", "--table", "calls", "--format", "csv", "--output", "-"]
+        theirs = ["-T", "fields", *(word for field in FIELDS for word in ("-e", field)), "-Y", "rpc"]
+    else:
+        ours += ["analyze", "--format", "json"]
+        theirs = ["-q", "-z", "rpc,programs"]
+    count = (counts.exported, counts.fields) if load == "export" else (counts.analyzed, counts.programs)
+    programs = {report.OURS: Program([*ours, str(capture)], count[0])}
     if tshark is not None:
-        commands[report.THEIRS] = [tshark, "-q", "-z", "rpc,programs", "-r", str(capture)]
-    return commands
+        programs[report.THEIRS] = Program([tshark, *theirs, "-r", str(capture)], count[1])
+    return programs
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m analyzer.benchmark",
-        description="lockscope analyze and tshark -z rpc,programs, in turn, on the same captures",
+        description="lockscope and tshark at the same work, in turn, on the same captures",
     )
-    parser.add_argument("load", nargs="?", default="all", choices=("metadata", "bulk", "all"))
+    parser.add_argument("load", nargs="?", default="all", choices=(*LOADS, "all"))
     packets = "packets of the metadata capture (default: %(default)s)"
     megabytes = "size of the bulk capture (default: %(default)s)"
     runs = "runs of each program after one to warm up (default: %(default)s)"

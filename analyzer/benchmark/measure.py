@@ -1,7 +1,7 @@
 """Whole processes, timed.
 
-In: command lines. Out: for every run the wall and CPU seconds, the peak memory, and what it
-printed.
+In: command lines. Out: for every run the wall and CPU seconds, the peak memory, and how many
+calls it counted.
 
 Theory. The programs run in turn, A B A B, so that a change of load on the machine meets both;
 one run of each before that warms caches and is thrown away. CPU time and memory are the
@@ -16,9 +16,10 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import IO, NamedTuple
 
 
 class CommandFailed(Exception):
@@ -32,7 +33,14 @@ class Run:
     wall: float  # seconds
     cpu: float  # seconds, user and system
     peak: int  # bytes of resident memory
-    output: str
+    calls: int  # that it counted
+
+
+class Program(NamedTuple):
+    """A command line, and what says how many calls it counted from what it printed."""
+
+    command: Sequence[str]
+    count: Callable[[IO[bytes]], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +57,9 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
 
-def run(command: Sequence[str]) -> Run:
-    """Run a command to its end."""
+def run(program: Program) -> Run:
+    """Run a program to its end."""
+    command = program.command
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
         begun = time.perf_counter()
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=complaints)
@@ -62,16 +71,16 @@ def run(command: Sequence[str]) -> Run:
             said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
             raise CommandFailed(f"{command[0]} ended with status {process.returncode}: {said}")
         output.seek(0)
-        text = output.read().decode()
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, text)
+        calls = program.count(output)
+    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, calls)
 
 
-def in_turn(commands: Mapping[str, Sequence[str]], runs: int) -> dict[str, list[Run]]:
-    """Each command `runs` times, one after the other in every round, after one round to warm up."""
-    for command in commands.values():
-        run(command)
-    done: dict[str, list[Run]] = {name: [] for name in commands}
+def in_turn(programs: Mapping[str, Program], runs: int) -> dict[str, list[Run]]:
+    """Each program `runs` times, one after the other in every round, after one round to warm up."""
+    for program in programs.values():
+        run(program)
+    done: dict[str, list[Run]] = {name: [] for name in programs}
     for _ in range(runs):
-        for name, command in commands.items():
-            done[name].append(run(command))
+        for name, program in programs.items():
+            done[name].append(run(program))
     return done

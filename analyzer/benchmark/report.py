@@ -8,33 +8,16 @@ Never: rounds in anybody's favour: a ratio is that of the medians.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 
 from analyzer.benchmark.measure import Run, Spread
 
 OURS, THEIRS = "lockscope", "tshark"
 
-_PROGRAM_LINE = re.compile(r"^\S+\(\d+\)\s+\d+\s+(\d+)\s", re.MULTILINE)
-_GROUPS = ("nfs", "nlm", "nsm", "mount", "portmap")
-
-
-def our_calls(output: str) -> int:
-    """The calls that `analyze --format json` counted."""
-    counts = json.loads(output)["counts"]
-    return sum(counts[group] for group in _GROUPS)
-
-
-def their_calls(output: str) -> int:
-    """The calls that `tshark -z rpc,programs` counted, all programs together."""
-    return sum(int(calls) for calls in _PROGRAM_LINE.findall(output))
-
 
 def calls(runs: Mapping[str, Sequence[Run]]) -> dict[str, int]:
     """How many calls each program counted in its last run."""
-    count = {OURS: our_calls, THEIRS: their_calls}
-    return {name: count[name](done[-1].output) for name, done in runs.items()}
+    return {name: done[-1].calls for name, done in runs.items()}
 
 
 def agree(counted: Mapping[str, int]) -> bool:

@@ -10,13 +10,13 @@ import pytest
 from analyzer.benchmark import measure
 
 
-def _python(code: str) -> list[str]:
-    return [sys.executable, "-S", "-c", code]
+def _python(code: str) -> measure.Program:
+    return measure.Program([sys.executable, "-S", "-c", code], lambda output: len(output.readlines()))
 
 
 def test_a_run_is_the_whole_process() -> None:
     slow = measure.run(_python("import time; time.sleep(0.3); print('done')"))
-    assert slow.output == "done\n"
+    assert slow.calls == 1
     assert slow.wall >= 0.3
     assert slow.cpu < slow.wall
 
