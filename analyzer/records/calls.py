@@ -30,7 +30,6 @@ from analyzer.records.gather import Gatherer, Texts, distinct, first_of_each
 from analyzer.records.handles import HandleTable
 from analyzer.schema.batch import Decoder
 from analyzer.schema.program import CALL, REPLY
-from analyzer.schema.rows import Columns
 from analyzer.tables import I32, I64, Bytes, Messages
 
 WINDOW = 16
@@ -156,11 +155,12 @@ class Calls:
         if not count:
             return None
         m = Messages._make(column[:count] for column in messages)
-        chunk = self._chunk(m)
+        kinds = _Kinds(m)
+        chunk = self._chunk(m, kinds)
         if chunk.rows:
             self._chunks.append(chunk)
-            self._ask(memory, m, chunk)
-        self._answer(memory, m)
+            self._ask(memory, m, kinds, chunk)
+        self._answer(memory, m, kinds)
         whole = []
         while len(self._chunks) > 1 and (not self._chunks[0].open or self._overdue()):
             whole.append(self._chunks.popleft())
@@ -185,7 +185,7 @@ class Calls:
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def _chunk(self, m: Messages) -> Chunk:
+    def _chunk(self, m: Messages, kinds: _Kinds) -> Chunk:
         """Rows of a block, with all that does not need decoding."""
         rows = np.flatnonzero((m.reply == 0) | (m.call < 0))
         is_call = m.reply[rows] == 0
@@ -202,7 +202,7 @@ class Calls:
         base["auth"][:] = self.vocabulary("auth").codes(
             np.where(is_call, m.flavor[rows], -1), lambda number: AUTH_FLAVORS.get(number, str(number))
         )
-        base["program"][:], base["procedure"][:] = self._kinds(m, rows)
+        base["program"][:], base["procedure"][:] = self._kinds(kinds, rows)
         base["retransmits"][:] = 0
         for column in NOT_OF_ORPHANS:
             base[column][orphans] = -1
@@ -221,11 +221,10 @@ class Calls:
         codes = [self.vocabulary("file").code(number, path) for number, path in enumerate(places.paths)]
         return np.array([*codes, -1], np.int32)[files], numbers
 
-    def _kinds(self, m: Messages, rows: Rows) -> tuple[I32, I32]:
+    def _kinds(self, kinds: _Kinds, rows: Rows) -> tuple[I32, I32]:
         """Program and procedure, as the standards call them."""
-        numbers = (m.program[rows], m.version[rows], m.procedure[rows])
         programs, procedures = np.full(len(rows), -1, np.int32), np.full(len(rows), -1, np.int32)
-        for kind, group in _groups(*numbers):
+        for kind, group in kinds.groups(rows):
             if kind[0] < 0:
                 continue
             programs[group] = self.vocabulary("program").code(kind[:2], _program_name(kind))
@@ -276,14 +275,12 @@ class Calls:
 
     # -- decoding -----------------------------------------------------------------------------
 
-    def _ask(self, memory: Bytes, m: Messages, chunk: Chunk) -> None:
+    def _ask(self, memory: Bytes, m: Messages, kinds: _Kinds, chunk: Chunk) -> None:
         """What the calls say: credentials and arguments."""
         calls = np.flatnonzero(m.reply == 0)
         self._identify(memory, m, calls, chunk)
         readable = np.flatnonzero((m.body[calls] >= 0) & (m.gss[calls] != PRIVACY))
-        for kind, group in _groups(
-            *(column[calls[readable]] for column in (m.program, m.version, m.procedure))
-        ):
+        for kind, group in kinds.groups(calls[readable]):
             at = readable[group]
             rows = calls[at]
             servers = m.src[rows] if kind[0] == NLM and kind[2] in CALLBACKS else m.dst[rows]
@@ -309,7 +306,7 @@ class Calls:
         some, good = _those(named, rows, which)
         chunk.add("machine", some, self._gatherer.texts(memory, starts, stops, is_hex=False), good)
 
-    def _answer(self, memory: Bytes, m: Messages) -> None:
+    def _answer(self, memory: Bytes, m: Messages, kinds: _Kinds) -> None:
         """What the replies say goes into the rows of their calls; the first reply to a call counts."""
         replies = np.flatnonzero((m.reply == 1) & (m.call >= 0))
         if not len(replies):
@@ -320,10 +317,12 @@ class Calls:
         for chunk, rows, mine in self._located(serials, list(self._chunks)):
             found += len(mine)
             new = chunk.base["reply_frame"][rows] < 0
-            self._fill(memory, m, replies[mine[new]], chunk, rows[new])
+            self._fill(memory, m, kinds, replies[mine[new]], chunk, rows[new])
         self.late += len(serials) - found
 
-    def _fill(self, memory: Bytes, m: Messages, replies: Rows, chunk: Chunk, rows: Rows) -> None:
+    def _fill(
+        self, memory: Bytes, m: Messages, kinds: _Kinds, replies: Rows, chunk: Chunk, rows: Rows
+    ) -> None:
         base = chunk.base
         base["reply_frame"][rows] = m.frame[replies]
         base["latency"][rows] = np.maximum(m.time[replies] - base["time"][rows], 0)  # clocks step
@@ -331,9 +330,7 @@ class Calls:
         base["reply_bytes"][rows] = m.size[replies]
         chunk.open -= len(rows)
         good = np.flatnonzero((m.status[replies] == 0) & (m.body[replies] >= 0) & (m.gss[replies] != PRIVACY))
-        for kind, group in _groups(
-            *(column[replies[good]] for column in (m.program, m.version, m.procedure))
-        ):
+        for kind, group in kinds.groups(replies[good]):
             at = good[group]
             self._decode(memory, m, replies[at], kind, REPLY, chunk, rows[at], m.src[replies[at]])
 
@@ -351,19 +348,26 @@ class Calls:
         decoder = self._decoder(kind, direction)
         if decoder is None:
             return
+        assert self._gatherer is not None
         start = m.body[messages]
         found = decoder[0].decode(memory, start, start + m.body_kept[messages], m.body_size[messages])
         for part in decoder[1]:
-            if part.kind in ("text", "hex"):
-                good = self._add_spans(memory, found, part, chunk, rows)
-                if part.column in NAMED_HANDLES and len(good):
-                    ids = self._handles(memory, found, part.wire, good, servers)
-                    chunk.add(NAMED_HANDLES[part.column], rows[good], ids)
+            valid = found.valid[part.wire]
+            good = None if valid.all() else np.flatnonzero(valid)
+            some = rows if good is None else rows[good]
+            if not len(some):
                 continue
-            good = np.flatnonzero(found.valid[part.wire])
-            numbers = found.values[part.wire][good]
+            if part.kind in ("text", "hex"):
+                start, stop = _taken(found.start[part.wire], good), _taken(found.stop[part.wire], good)
+                chunk.add(part.column, some, self._gatherer.texts(memory, start, stop, part.kind == "hex"))
+                if part.column in NAMED_HANDLES:
+                    table: HandleTable = self._engine.records.handles  # from which paths come
+                    ids = table.intern(memory, start, stop, _taken(servers, good))
+                    chunk.add(NAMED_HANDLES[part.column], some, ids)
+                continue
+            numbers = _taken(found.values[part.wire], good)
             values = self._categories(part, kind, numbers) if part.kind == "category" else numbers
-            chunk.add(part.column, rows[good], values)
+            chunk.add(part.column, some, values)
 
     def _categories(self, part: Part, kind: Kind, values: I64) -> I32:
         names = dict(part.names)
@@ -371,23 +375,6 @@ class Calls:
         return self.vocabulary(part.column).codes(
             values, lambda number: names.get(number, str(number)), scope
         )
-
-    def _add_spans(self, memory: Bytes, found: Columns, part: Part, chunk: Chunk, rows: Rows) -> Rows:
-        """Copy the spans of a column out of memory; return which messages had one."""
-        assert self._gatherer is not None
-        good = np.flatnonzero(found.valid[part.wire])
-        if len(good):
-            start, stop = found.start[part.wire][good], found.stop[part.wire][good]
-            texts = self._gatherer.texts(memory, start, stop, part.kind == "hex")
-            chunk.add(part.column, rows[good], texts)
-        return good
-
-    def _handles(self, memory: Bytes, found: Columns, wire: str, good: Rows, servers: I64) -> I32:
-        """Rows of the engine's handle table, from which paths come."""
-        table: HandleTable = self._engine.records.handles
-        starts = np.ascontiguousarray(found.start[wire][good])
-        stops = np.ascontiguousarray(found.stop[wire][good])
-        return table.intern(memory, starts, stops, servers[good])
 
     def _decoder(self, kind: Kind, direction: int) -> tuple[Decoder, tuple[Part, ...]] | None:
         key = (kind, direction)
@@ -402,20 +389,34 @@ class Calls:
         return self._decoders[key]
 
 
-def _groups(program: I64, version: I64, procedure: I64) -> Iterator[tuple[Kind, Rows]]:
-    """Indices by program, version and procedure."""
-    if not len(program):
-        return
-    code = np.zeros(len(program), np.intp)
-    for column in (program, version, procedure):
-        unique, place = distinct(column)
-        if len(unique) > 1:
-            code = distinct(code * len(unique) + place)[1]
-    order = np.argsort(code.astype(np.uint16) if code.max() < 1 << 16 else code, kind="stable")
-    ordered = code[order]
-    for group in np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1):
-        at = int(group[0])
-        yield (int(program[at]), int(version[at]), int(procedure[at])), group
+class _Kinds:
+    """The messages of a block by program, version and procedure."""
+
+    def __init__(self, m: Messages) -> None:
+        code = np.zeros(len(m.program), np.intp)
+        for column in (m.program, m.version, m.procedure):
+            unique, place = distinct(column)
+            if len(unique) > 1:
+                code = distinct(code * len(unique) + place)[1]
+        _, first = first_of_each(code)
+        numbers = (column[first].tolist() for column in (m.program, m.version, m.procedure))
+        self._kinds: list[Kind] = list(zip(*numbers, strict=True))
+        self._code = code.astype(np.uint16) if len(first) < 1 << 16 else code  # quicker to sort
+
+    def groups(self, rows: Rows) -> Iterator[tuple[Kind, Rows]]:
+        """Indices of `rows` that are of one kind, by kind."""
+        if not len(rows):
+            return
+        code = self._code[rows]
+        order = np.argsort(code, kind="stable")
+        ordered = code[order]
+        for group in np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1):
+            yield self._kinds[code[group[0]]], group
+
+
+def _taken(values: NDArray[Any], good: Rows | None) -> NDArray[Any]:
+    """A copy of some values, or of all."""
+    return values.copy() if good is None else values[good]
 
 
 def _those(valid: Bools, rows: Rows, which: Rows) -> tuple[Rows, Rows]:

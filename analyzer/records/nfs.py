@@ -24,6 +24,7 @@ from analyzer.kernels import kernel
 from analyzer.protocols import REGISTRY
 from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Activity, Done, Event, Io, Naming, Renaming, Stale, Verifier
+from analyzer.records.gather import distinct
 from analyzer.records.handles import NOBODY, HandleTable, hash_pair
 from analyzer.records.sift import Sifted
 from analyzer.schema.batch import Decoder
@@ -321,7 +322,7 @@ class NfsRecords:
         at = result.start["verf"][good]
         words = memory[at[:, None] + np.arange(8)].view(">u8").ravel()
         servers = m.src[rows[good]]
-        for server in np.unique(servers).tolist():
+        for server in distinct(servers)[0].tolist():
             mine = np.flatnonzero(servers == server)
             values = words[mine]
             before = self._verifiers.get(server)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analyzer.records.gather import distinct
 from analyzer.records.handles import Described, HandleTable, export_key
 from analyzer.sessions.ranges import LARGEST_32
 from analyzer.tables import I32
@@ -202,7 +203,7 @@ class Handles:
     def export_indices(self, handles: I32) -> I32:
         """Export index per handle row, -1 where unknown (vectorised; call `absorb` first)."""
         known = np.where(handles >= 0, self._export[np.maximum(handles, 0)], NO_EXPORT)
-        for handle in np.unique(handles[(known == NO_EXPORT) & (handles >= 0)]):
+        for handle in distinct(handles[(known == NO_EXPORT) & (handles >= 0)])[0]:
             known[handles == handle] = self.export_index(int(handle))
         return known.astype(np.int32)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from analyzer.parameters import DEFAULTS, Settings, window
 from analyzer.records.events import Activity, Call, Reply
+from analyzer.records.gather import distinct
 from analyzer.sessions.handles import Export, Handles, printable
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import Place
@@ -226,7 +227,7 @@ class Mounts:
         if (flows == flows[-1]).all():
             session.flows[int(flows[-1])] = session.last
         else:
-            for flow in np.unique(flows):
+            for flow in distinct(flows)[0]:
                 at = int(group[np.flatnonzero(flows == flow)[-1]])
                 session.flows[int(flow)] = Place(int(rows.frame[at]), int(rows.time[at]))
         for goodbye in session.goodbyes:
