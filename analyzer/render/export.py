@@ -3,29 +3,26 @@
 In: what to analyse, which table, how and where to. Out: a file or a stream.
 
 Theory. The calls table is written while the captures are read; the others are made of the sessions at the
-end. CSV of many calls is written by a kernel (`lines`), everything else by way of Arrow.
+end. What makes a table is imported when the front is at work already.
 
 Never: keeps the calls of a capture in memory.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from contextlib import ExitStack
+from functools import cache
+from typing import IO, TYPE_CHECKING, Any
 
 from analyzer.errors import AnalyzerError
-from analyzer.records.calls import Calls, Chunk
-from analyzer.render.columns import head
-from analyzer.render.sieve import chosen
 from analyzer.render.view import Filters, View
 
 if TYPE_CHECKING:
     from analyzer.engine import Analysis
+    from analyzer.records.calls import Chunk
+    from analyzer.render.calls import CallsTable
 
-AHEAD = 2  # pieces that wait to be written
 FORMATS = ("csv", "parquet", "jsonl")
 
 Analyse = Callable[[Sequence[Any]], "Analysis"]
@@ -48,88 +45,18 @@ def export(analyse: Analyse, name: str, style: str, stream: IO[bytes], filters: 
 
 
 def _calls(analyse: Analyse, style: str, stream: IO[bytes], filters: Filters) -> int:
-    """Read and decode here, format and write in a second thread: neither kernels nor Arrow hold the
-    interpreter."""
-    waiting: deque[Future[None]] = deque()
-    opened: list[_Form] = []
+    with ExitStack() as at_work:
 
-    def ready(chunk: Chunk, engine: Any) -> None:
-        if not opened:
-            opened.append(_form(style, stream, calls, engine.compiled))
-        rows = chosen(chunk, filters, engine.sessions)
-        while len(waiting) >= AHEAD:
-            waiting.popleft().result()
-        waiting.append(pool.submit(opened[0].prepared(chunk, rows, engine)))
+        @cache
+        def table() -> CallsTable:
+            from analyzer.render.calls import CallsTable
 
-    calls = Calls(ready)
-    with ThreadPoolExecutor(1) as pool:
-        analysis = analyse([calls])
-        calls.finish()
-        for written in waiting:
-            written.result()
-    (opened or [_form(style, stream, calls, compiled=False)])[0].close()
+            return at_work.enter_context(CallsTable(style, stream, filters))
+
+        analysis = analyse([lambda *block: table().calls(*block)])
+        late = table().finish()
     View(analysis, filters)  # complains of a host that nobody is called
-    return calls.late
-
-
-class _Form(Protocol):
-    """Writes the calls table in some format."""
-
-    def prepared(self, chunk: Chunk, rows: Any, engine: Any) -> Callable[[], None]:
-        """What writes these rows of a chunk, with what the sessions know now."""
-
-    def close(self) -> None:
-        """No more rows."""
-
-
-def _form(style: str, stream: IO[bytes], calls: Calls, compiled: bool) -> _Form:
-    return _Lines(stream, calls) if compiled and style == "csv" else _Tables(style, stream, calls)
-
-
-class _Lines:
-    """CSV by the compiled kernel."""
-
-    def __init__(self, stream: IO[bytes], calls: Calls) -> None:
-        from analyzer.render.cells import Dictionary, cells
-        from analyzer.render.lines import RowWriter
-
-        self._cells, self._dictionary = cells, Dictionary(calls)
-        self._writer = RowWriter(compiled=True)
-        self._stream = stream
-        stream.write(head("calls"))
-
-    def prepared(self, chunk: Chunk, rows: Any, engine: Any) -> Callable[[], None]:
-        """What writes these rows of a chunk, with what the sessions know now."""
-        lookups = self._dictionary.lookups(chunk, engine)
-
-        def write() -> None:
-            for piece in self._writer.lines(self._cells(chunk, lookups), rows):
-                self._stream.write(piece)
-
-        return write
-
-    def close(self) -> None:
-        """No more rows."""
-
-
-class _Tables:
-    """Any format, by way of Arrow."""
-
-    def __init__(self, style: str, stream: IO[bytes], calls: Calls) -> None:
-        from analyzer.render.tables import writer
-
-        self._writer = writer(style, "calls", stream)
-        self._calls = calls
-
-    def prepared(self, chunk: Chunk, rows: Any, engine: Any) -> Callable[[], None]:
-        """What writes these rows of a chunk, with what the sessions know now."""
-        from analyzer.render.arrow import from_chunk
-
-        return partial(self._writer.write, from_chunk(chunk, rows, self._calls, engine))
-
-    def close(self) -> None:
-        """No more rows."""
-        self._writer.close()
+    return late
 
 
 def style_of(output: str) -> str:
@@ -144,6 +71,7 @@ def style_of(output: str) -> str:
 
 def table(analyse: Analyse, name: str) -> Any:
     """A whole table in memory."""
+    from analyzer.records.calls import Calls
     from analyzer.render import rows
     from analyzer.render.arrow import from_chunk, from_rows
     from analyzer.render.tables import joined

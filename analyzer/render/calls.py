@@ -1,0 +1,120 @@
+"""The calls table, written while captures are read.
+
+In: chunks of rows, as `Calls` hands them out. Out: CSV, Parquet or JSON lines in a stream.
+
+Theory. Rows are read and decoded in one thread, joined with what the sessions know in another, formatted
+and written in a third: neither kernels nor Arrow hold the interpreter. CSV of large captures is written by
+a kernel (`lines`), everything else by way of Arrow.
+
+Never: keeps more than a few chunks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import IO, Any, Protocol, Self
+
+from analyzer.records.calls import Calls, Chunk
+from analyzer.render.cells import Dictionary, cells
+from analyzer.render.columns import head
+from analyzer.render.lines import RowWriter
+from analyzer.render.sieve import chosen
+from analyzer.render.view import Filters
+
+AHEAD = 2  # pieces that wait to be written
+
+
+class CallsTable:
+    """Writes what `calls`, which is a tap, collects."""
+
+    def __init__(self, style: str, stream: IO[bytes], filters: Filters) -> None:
+        self.calls = Calls(self._ready)
+        self._style = style
+        self._stream = stream
+        self._filters = filters
+        self._form: _Form | None = None
+        self._pool = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def _ready(self, chunk: Chunk, engine: Any) -> None:
+        if self._form is None:
+            self._form = self._opened(engine.compiled)
+        rows = chosen(chunk, self._filters, engine.sessions)
+        while len(self._waiting) >= AHEAD:
+            self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(self._form.prepared(chunk, rows, engine)))
+
+    def _opened(self, compiled: bool) -> _Form:
+        if compiled and self._style == "csv":
+            return _Lines(self._stream, self.calls)
+        return _Tables(self._style, self._stream, self.calls)
+
+    def finish(self) -> int:
+        """All captures have been read: write the rest; return how many replies came too late."""
+        self.calls.finish()
+        for written in self._waiting:
+            written.result()
+        (self._form or self._opened(compiled=False)).close()
+        return self.calls.late
+
+
+class _Form(Protocol):
+    """Writes the calls table in some format."""
+
+    def prepared(self, chunk: Chunk, rows: Any, engine: Any) -> Callable[[], None]:
+        """What writes these rows of a chunk, with what the sessions know now."""
+
+    def close(self) -> None:
+        """No more rows."""
+
+
+class _Lines:
+    """CSV by the compiled kernel."""
+
+    def __init__(self, stream: IO[bytes], calls: Calls) -> None:
+        self._dictionary = Dictionary(calls)
+        self._writer = RowWriter(compiled=True)
+        self._stream = stream
+        stream.write(head("calls"))
+
+    def prepared(self, chunk: Chunk, rows: Any, engine: Any) -> Callable[[], None]:
+        """What writes these rows of a chunk, with what the sessions know now."""
+        lookups = self._dictionary.lookups(chunk, engine)
+
+        def write() -> None:
+            for piece in self._writer.lines(cells(chunk, lookups), rows):
+                self._stream.write(piece)
+
+        return write
+
+    def close(self) -> None:
+        """No more rows."""
+
+
+class _Tables:
+    """Any format, by way of Arrow."""
+
+    def __init__(self, style: str, stream: IO[bytes], calls: Calls) -> None:
+        from analyzer.render.tables import writer
+
+        self._writer = writer(style, "calls", stream)
+        self._calls = calls
+
+    def prepared(self, chunk: Chunk, rows: Any, engine: Any) -> Callable[[], None]:
+        """What writes these rows of a chunk, with what the sessions know now."""
+        from analyzer.render.arrow import from_chunk
+
+        return partial(self._writer.write, from_chunk(chunk, rows, self._calls, engine))
+
+    def close(self) -> None:
+        """No more rows."""
+        self._writer.close()
