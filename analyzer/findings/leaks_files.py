@@ -62,7 +62,7 @@ def lock_on_stale_file(s: Sessions) -> Iterator[Case]:
     """
     for fate in s.fates.seen:
         lock = fate.lock
-        if fate.how == "stale" and s.restarted(lock.server, lock.granted.time, fate.place.time) is not None:
+        if fate.how == "stale" and _has_booted(s, lock.server, lock.granted.time, fate.place.time):
             continue  # an export that is not there yet
         done = {
             "removed": f"{s.hosts.address(fate.client)} removed {printable(fate.name)}",
@@ -78,6 +78,13 @@ def lock_on_stale_file(s: Sessions) -> Iterator[Case]:
             subject=fate,
             **of_lock(s, lock),
         )
+
+
+def _has_booted(s: Sessions, server: int, since: int, until: int) -> bool:
+    """Whether a server restarted, or told anybody at all that it did."""
+    return s.restarted(server, since, until) is not None or any(
+        notice.sender == server and since <= notice.place.time <= until for notice in s.reboots.notices
+    )
 
 
 @rule("share-reservation-leaked", MEDIUM)

@@ -25,6 +25,7 @@ from analyzer.sessions.model import Place
 from analyzer.sessions.mounts import Mount
 from analyzer.sessions.servers import LINUX
 from analyzer.sessions.world import Sessions
+from analyzer.tables import UDP
 
 IMBALANCE = threshold(
     "mount-imbalance", 3, "mounts", "MNTs without UMNT: one may be in use, one may be a repetition"
@@ -177,6 +178,11 @@ def _last_umnt(s: Sessions, mount: Mount, path: str, dump: Reply) -> Reply | Non
     return umnts[-1] if umnts[-1].call.procedure == 4 or len(umnts) >= len(mnts) else None
 
 
+def _may_miss(s: Sessions, mount: Mount, umnt: Reply) -> bool:
+    """Whether a MNT of this client may be missing from the capture: over UDP none leaves a trace."""
+    return umnt.call.transport == UDP or (mount.client, mount.server) in s.lossy()
+
+
 def _path(reply: Reply) -> str:
     return printable(reply.call.args.get("dirpath", b""))
 
@@ -194,6 +200,7 @@ def _stale(s: Sessions, books: Books, procedure: int, how: str) -> Iterator[Case
                     Place(umnt.call.frame, umnt.call.time),
                     Place(dump.frame, dump.time),
                     confidence=DEFINITE if procedure == 4 else PROBABLE,
+                    demote=procedure == 4 and _may_miss(s, mount, umnt),
                     server=mount.server,
                     client=mount.client,
                     export=path,

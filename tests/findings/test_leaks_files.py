@@ -78,6 +78,15 @@ def test_lock_on_stale_file__silent_about_an_export_that_is_not_there_yet(lab: L
     lab.silent("lock-on-stale-file")
 
 
+def test_lock_on_stale_file__silent_when_the_server_told_another_that_it_restarted(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.server.boot()
+    lab.server.notify(lab.bob)
+    lab.alice.getattr(db, status=70)
+    lab.silent("lock-on-stale-file")
+
+
 # -- share-reservation-leaked ---------------------------------------------------------------------
 
 DENY_WRITE, READ, WRITE = 2, 1, 2
