@@ -92,8 +92,9 @@ def find_repeats(
         size = int(sizes[i])
         h = size
         for at in range(start, start + size - 3, 4):
-            h = ((h ^ (int(words[at]) & 0xFFFFFFFF)) * 0x01000193) & 0xFFFFFFFF
-        place = (h ^ (h >> 16)) & (PLACES - 1)
+            h = ((h ^ (int(words[at]) & 0xFFFFFFFF)) * 0x9E3779B1) & 0xFFFFFFFF
+            h = h ^ (h >> 15)
+        place = h & (PLACES - 1)
         found = int(places[place])
         if found >= 0:
             other = int(firsts[found])

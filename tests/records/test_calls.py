@@ -217,6 +217,16 @@ def test_what_repeats_is_found_by_its_bytes(compiled: bool, sizes: tuple[int, ..
     assert len(firsts) <= len(spans) // 2 + 1
 
 
+def test_what_differs_in_one_byte_has_places_of_its_own() -> None:
+    """Of credentials often only the last bytes of some words differ."""
+    spans = [b"\0\0\0" + bytes([n]) + b"client%02d" % n + bytes(40) for n in range(16)] * 9
+    memory = np.frombuffer(b"".join(spans), np.uint8)
+    starts = len(spans[0]) * np.arange(len(spans))
+    firsts, which = Gatherer(compiled=False).repeats(memory, starts, np.full(len(spans), len(spans[0])))
+    assert firsts.tolist() == list(range(16))
+    assert which.tolist() == list(range(16)) * 9
+
+
 def test_many_that_differ_are_all_told_apart() -> None:
     spans = [number.to_bytes(4, "big") for number in range(5000)] * 2
     memory = np.frombuffer(b"".join(spans), np.uint8)
