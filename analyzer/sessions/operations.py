@@ -128,14 +128,18 @@ class Operations:
         self.requests = 0
         self.evicted = 0
 
-    def close(self, most: int) -> None:
-        """Await no more of answered requests, but for the last `most` requests."""
-        for serial, operation in list(islice(self.open.items(), max(0, len(self.open) - most))):
+    def close(self, most: int) -> int:
+        """Await no more of answered requests, but for the last `most`; the number of the first of these."""
+        entries = iter(self.open.items())
+        old = list(islice(entries, max(0, len(self.open) - most)))
+        first = next(entries, (0, None))[0]
+        for serial, operation in old:
             if operation.answers:
                 last = operation.answers[-1].time
                 self.answered[operation.responder] = max(last, self.answered.get(operation.responder, 0))
             if operation.answers or operation.failure is not None:
                 del self.open[serial]
+        return first
 
     def request(self, call: Call) -> tuple[Operation | None, bool]:
         """Take in a request call; return its operation and whether it is a new one."""

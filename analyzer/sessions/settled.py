@@ -46,6 +46,7 @@ class Settled:
         self._holds: OrderedDict[int, array[int]] = OrderedDict()  # ns, by handle
         self._had: set[tuple[int, int]] = set()
         self._next = REQUESTS_KEPT * 3 // 2  # requests at which it is time again
+        self._crowd = 0  # owners and files at which it is time to look for idle ones
 
     def had(self, client: int, file: File) -> bool:
         """Whether a client may have had a lock of this file that was let go of."""
@@ -60,18 +61,20 @@ class Settled:
         operations = s.operations
         if operations.requests < self._next:
             return
-        operations.close(REQUESTS_KEPT)
+        closed = operations.close(REQUESTS_KEPT)
         wanted = _wanted(s)
-        ledger, stays = s.ledger, _Stays(s, wanted)
+        ledger, stays = s.ledger, _Stays(s, closed, wanted)
         kept: list[Lock] = []
         for lock in ledger.locks:
-            if stays(lock):
+            if lock.request.call.serial >= closed or stays(lock):
                 kept.append(lock)
             else:
                 self._let_go(lock)
         ledger.locks[:] = kept
         _forget_idle(s, wanted)
-        drop_unused(s)
+        if len(ledger.owners) + len(ledger.files) > self._crowd:
+            drop_unused(s)
+            self._crowd = 2 * (len(ledger.owners) + len(ledger.files))
         self._next = operations.requests + max(REQUESTS_KEPT, len(kept)) // 2
 
     def _let_go(self, lock: Lock) -> None:
@@ -133,10 +136,10 @@ def _forget_idle(s: Sessions, wanted: set[File | None]) -> None:
 class _Stays:
     """Whether a lock stays."""
 
-    def __init__(self, s: Sessions, wanted: set[File | None]) -> None:
-        """`wanted`: files of which all locks stay."""
+    def __init__(self, s: Sessions, closed: int, wanted: set[File | None]) -> None:
+        """`closed`: requests before this one are not repeated; `wanted`: files of which all locks stay."""
         self._wanted = wanted
-        self._open = s.operations.open
+        self._closed = closed
         self._named: set[Lock] = {found.lock for found in s.intrusions.found}
         self._named.update(fate.lock for fate in s.fates.seen)
         self._named.update(overlap.winner for overlap in s.ledger.overlaps)
@@ -176,7 +179,7 @@ class _Stays:
         return (
             len(answers) == len(operation.calls) == 1
             and answers[0].status == op.GRANTED
-            and operation.order not in self._open
+            and operation.call.serial < self._closed
         )
 
 
