@@ -19,6 +19,7 @@ from analyzer.parameters import settings
 from analyzer.render.document import Json
 from analyzer.watch.journal import event
 from analyzer.watch.loop import Watch
+from analyzer.watch.rehearsal import rehearse
 from analyzer.watch.run import Capture, from_interface, from_stdin
 
 
@@ -26,6 +27,7 @@ def events(
     source: str, capture_filter: str | None, server_model: str, parameters: Mapping[str, float]
 ) -> Iterator[Json]:
     """Findings as they open and are resolved. Raises `AnalyzerError` where the capture ends by itself."""
+    rehearse()
     engine = Engine(True, server_model, settings=settings(parameters))
     capture = from_stdin() if source == STDIN else from_interface(source, capture_filter)
     try:

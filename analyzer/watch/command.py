@@ -30,6 +30,7 @@ from analyzer.watch.metrics import Metrics
 from analyzer.watch.options import ALL, AUTO
 from analyzer.watch.portmapper import registered
 from analyzer.watch.ports import Ports
+from analyzer.watch.rehearsal import rehearse
 from analyzer.watch.run import Capture, Listener, from_interface, from_ring, from_stdin, run
 from analyzer.watch.screen import Screen
 from analyzer.watch.tool import interfaces
@@ -55,6 +56,7 @@ def live(args: argparse.Namespace, filters: Filters, settings: Settings, veil: V
     folder = tables.made(args.export) if args.export else None
     if not kernels.is_warm():
         say_compile()
+    rehearse()
     kept = ring.prepared(args.ring) if args.ring else None
     listeners = _listeners(args)
     if kept is not None:
