@@ -3,9 +3,10 @@
 In: a `View`, the path of an export, a time. Out: a sheet with a row for each thing that keeps it from being
 released.
 
-Theory. An export is free when no client has it mounted or uses it, and the server holds no lock and no
-waiting request on it. What the server's own list of mounts says counts as well, for that is what its
-administrator sees. A lock on a file of which nobody knows the export counts too: it may be on this one.
+Theory. An export is free when no client has it mounted or uses it, and the server holds no lock, no share
+reservation and no waiting request on it. What the server's own list of mounts says counts as well, for that
+is what its administrator sees. A lock on a file of which nobody knows the export counts too: it may be on
+this one.
 
 Never: takes silence for release: a client that was never heard to unmount still pins.
 """
@@ -45,6 +46,7 @@ def pins(view: View, export: str, at: int | None = None) -> Sheet:
     found = [
         *_mounts(view, sessions, moment),
         *_locks(view, wanted, moment),
+        *_shares(view, wanted, moment),
         *_waits(view, wanted, moment),
         *_listed(view, wanted, moment),
     ]
@@ -88,6 +90,20 @@ def _locks(view: View, wanted: str, moment: Moment) -> Iterator[Row]:
         where = f"{file_of(row)}, {extent(row['start'], row['end'])}"
         why = f"lock {row['lock']} on {where}, granted {offset(view, row['granted_time'])}"
         yield _pin("lock", row["server"], row["client"], row["granted_frame"], why)
+
+
+def _shares(view: View, wanted: str, moment: Moment) -> Iterator[Row]:
+    shares = view.sessions.shares
+    for share in (*shares.past, *shares.standing.values()):
+        server, client = view.address(share.file.server), view.address(share.client)
+        ended = share.freed or share.closed
+        is_over = ended is not None and (moment.is_end or ended.time <= moment.time)
+        if is_over or share.granted.time > moment.time or not view.shows(server, client):
+            continue
+        if _is_on(view, share.file.fh, wanted):
+            name = clean(view.path(share.file.fh) or "a file without a name")
+            why = f"share reservation of {name} ({share.words}), granted {offset(view, share.granted.time)}"
+            yield _pin("share", server, client, share.granted.frame, why)
 
 
 def _waits(view: View, wanted: str, moment: Moment) -> Iterator[Row]:

@@ -35,6 +35,7 @@ class Share:
     mode: int
     access: int
     freed: End | None = None  # a reboot notice or a restart took it away, if all went well
+    closed: Place | None = None  # taken back, or shown to be gone by a grant to somebody else
     denials: Kept[tuple[Operation, Answer]] = field(default_factory=lambda: Kept(DENIALS_KEPT))
 
     @property
@@ -59,11 +60,12 @@ class Shares:
     def __init__(self) -> None:
         self.standing: dict[Name, Share] = {}
         self.of_file: dict[int, dict[Name, Share]] = {}
+        self.past: Kept[Share] = Kept()
 
     def asked(self, operation: Operation) -> None:
         """An UNSHARE was sent."""
         if operation.file is not None:
-            self._drop(_name(operation))
+            self._drop(_name(operation), Place(operation.call.frame, operation.call.time))
 
     def answered(self, operation: Operation, answer: Answer) -> None:
         """A SHARE was answered."""
@@ -77,7 +79,7 @@ class Shares:
         ]
         if answer.status == op.GRANTED:
             for gone in others:  # the server has none of them any more
-                self._drop(_name(gone.request))
+                self._drop(_name(gone.request), Place(answer.frame, answer.time))
             share = Share(file, operation, Place(answer.frame, answer.time), *_wanted(operation))
             self.standing[_name(operation)] = share
             self.of_file.setdefault(id(file), {})[_name(operation)] = share
@@ -92,9 +94,11 @@ class Shares:
             if share.file.server == server and client in (None, share.client):
                 share.freed = share.freed or end
 
-    def _drop(self, name: Name) -> None:
+    def _drop(self, name: Name, place: Place) -> None:
         share = self.standing.pop(name, None)
         if share is not None:
+            share.closed = place
+            self.past.append(share)
             del self.of_file[name[0]][name]
             if not self.of_file[name[0]]:
                 del self.of_file[name[0]]

@@ -51,6 +51,26 @@ def test_an_unlock_that_never_arrived(lab: Lab) -> None:
     assert pinned(lab) == [("lock", lab.alice.address)]
 
 
+@pytest.mark.parametrize("ends", ["never", "by UNSHARE", "by a reboot"])
+def test_a_share_reservation(lab: Lab, ends: str) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.share(db, b"open 1", 2, 1)
+    lab.alice.umount(lab.export)
+    lab.later(5)
+    middle = now(lab)
+    if ends == "by UNSHARE":
+        lab.alice.share(db, b"open 1", 2, 1, procedure=21)
+    elif ends == "by a reboot":
+        lab.alice.boot()
+        lab.alice.notify(lab.server)
+    lab.later(5)
+    share = [("share", lab.alice.address)]
+    assert pinned(lab) == (share if ends == "never" else [])
+    assert pinned(lab, seconds=middle) == share
+    assert pinned(lab, seconds=0.2) == [("mount", lab.alice.address)]
+    assert pinned(lab, client="bystander") == []
+
+
 def test_a_wait(lab: Lab) -> None:
     db = lab.mounted(lab.alice, lab.bob)
     lab.alice.lock(db, 1)
