@@ -67,14 +67,17 @@ def silence(s: Sessions) -> Iterator[Case]:
 
 def _unanswered(s: Sessions) -> list[Operation]:
     """The requests without an answer after which their server answered none."""
+    asked = s.operations.open.values()
+    silent = {
+        one.order: one
+        for one in asked
+        if not one.answers and one.kind in AWAITED and not one.is_async and one.failure is None
+    }
+    servers = {one.responder for one in silent.values()}
     answered = dict(s.operations.answered)
-    silent: dict[int, Operation] = {}
-    for operation in s.operations.open.values():
-        if operation.answers:
-            last = operation.answers[-1].time
-            answered[operation.responder] = max(last, answered.get(operation.responder, 0))
-        elif operation.kind in AWAITED and not operation.is_async and operation.failure is None:
-            silent[operation.order] = operation
+    for one in asked if servers else ():
+        if one.answers and one.responder in servers:
+            answered[one.responder] = max(one.answers[-1].time, answered.get(one.responder, 0))
     return [each for each in silent.values() if each.call.time > answered.get(each.responder, 0)]
 
 

@@ -14,7 +14,7 @@ Never: judges; keeps ledgers.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -35,6 +35,7 @@ DEADLCK, ROFS, STALE_FH, FBIG, FAILED = range(5, 10)
 
 LATELY = 300 * 1_000_000_000  # ns in which answers, copies and late grants may still come
 OPEN_KEPT = 1 << 17
+EVICTED = OPEN_KEPT // 8  # at once: a dict is slow to find its first entry when the ones before it are gone
 PLAIN = ("TEST", "LOCK", "NM_LOCK", "UNLOCK", "CANCEL", "GRANTED")
 ABSENT = {"cookie": b"", "caller_name": b"", "oh": b"", "svid": 0, "l_offset": 0, "l_len": 0}
 of_lock = itemgetter(*ABSENT)
@@ -117,11 +118,11 @@ class Operation:
 
 
 class Operations:
-    """Pairs requests with answers. Bounded: the oldest open operation is dropped first, and counted."""
+    """Pairs requests with answers. Bounded: the oldest open operations are dropped first, and counted."""
 
     def __init__(self, servers: Servers) -> None:
         self.servers = servers
-        self.open: OrderedDict[int, Operation] = OrderedDict()
+        self.open: dict[int, Operation] = {}  # by serial number of each copy, in order
         self.waiting: dict[tuple[str, int, int], deque[Operation]] = {}
         self.orphan_results: Kept[Call] = Kept()
         self.answered: dict[int, int] = {}  # last answer by server, of the requests that were closed
@@ -211,8 +212,9 @@ class Operations:
     def _enter(self, serial: int, operation: Operation) -> None:
         self.open[serial] = operation
         if len(self.open) > OPEN_KEPT:
-            self.open.popitem(last=False)
-            self.evicted += 1
+            for oldest in list(islice(self.open, EVICTED)):
+                del self.open[oldest]
+            self.evicted += EVICTED
 
 
 def _operation(kind: str, call: Call, is_async: bool) -> Operation:

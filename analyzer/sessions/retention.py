@@ -17,6 +17,7 @@ Never: takes part in an analysis of files; forgets what stands, up to `MOST_STAN
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from analyzer.sessions.conduct import Conduct
@@ -316,10 +317,7 @@ def _conduct(conduct: Conduct, limit: int) -> None:
 def _requests(s: Sessions, limit: int) -> None:
     """Requests that nobody will answer any more."""
     operations = s.operations
-    while operations.open:
-        serial, oldest = next(iter(operations.open.items()))
-        if _latest_of(oldest) >= limit:
-            break
+    for serial, _ in list(takewhile(lambda one: _latest_of(one[1]) < limit, operations.open.items())):
         del operations.open[serial]
     for key, queue in list(operations.waiting.items()):
         while queue and queue[0].call.time < limit:
