@@ -27,9 +27,9 @@ from analyzer.sessions.servers import UNKNOWN
 if TYPE_CHECKING:
     from analyzer.sessions.world import Sessions
 
-REQUESTS_KEPT = 1 << 15
-"""Requests that may still be repeated or answered: half a minute of a server that takes a thousand a second,
-which is longer than lockd waits before it tries again. With their locks they take some 60 MB."""
+REQUESTS_KEPT = 1 << 14
+"""Requests that may still be repeated or answered: 16 s of a server that takes a thousand a second, and lockd
+tries again after 10. They take 2 KB each with their locks, and half as many more may be there: 50 MB."""
 HAD_KEPT = 1 << 16  # pairs of a client and a file it has locked
 NAMES_KEPT = 1 << 16  # names under which clients have locked
 FILES_KEPT = 1 << 13  # that were locked last, of which it is known how long they are held
