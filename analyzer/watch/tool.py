@@ -36,6 +36,7 @@ from analyzer.watch.counters import dropped
 BUFFER = 128  # MiB in the kernel: some seconds of heavy traffic while others have the processor
 PIPE = 1 << 20  # bytes between the capture program and us: fewer turns
 LINES_KEPT = 50
+STARTED = 30.0  # seconds in which one begins to capture, however busy the machine is
 PATIENCE = 5.0  # seconds in which a child that was asked to stop does
 
 DENIED = re.compile(r"permission|not permitted|Operation not allowed", re.IGNORECASE)
@@ -156,7 +157,7 @@ class Child:
     def ready(self) -> bool:
         """Wait until it captures: the header of its output is there; False where it ends before."""
         assert self._process.stdout is not None
-        return bool(select.select([self._process.stdout], [], [], PATIENCE)[0]) and self.runs()
+        return bool(select.select([self._process.stdout], [], [], STARTED)[0]) and self.runs()
 
     def runs(self) -> bool:
         """Whether it still captures."""
