@@ -27,22 +27,24 @@ from analyzer.capture.merge import Merger, Places
 from analyzer.capture.reader import Reader
 from analyzer.capture.source import STDIN, open_source
 from analyzer.faults import MEANING, Fault, Faults, new_faults
+from analyzer.frames.dissect import ANSWER_SEEN, RST_SEEN, SYN_SEEN
 from analyzer.front import MOST_FLOWS, ROWS, Ahead, Delivery, Front, quick_switches
 from analyzer.parameters import AUTO, DEFAULTS, Settings
 from analyzer.protocols import procedure_label
 from analyzer.records.events import Event
-from analyzer.tables import Bytes, Messages
+from analyzer.tables import TCP, UDP, Bytes, Messages
 
 if TYPE_CHECKING:
     from analyzer.findings.rule import Finding
     from analyzer.records.decode import Batch
-    from analyzer.sessions.connections import Traffic
+    from analyzer.sessions.connections import OneWay, Traffic
     from analyzer.sessions.world import Sessions
 
 # Below the first size plain Python is quicker than loading compiled kernels, below the second it is
 # quicker than compiling them (bytes; measured on captures of small calls).
 ALWAYS_PLAIN = 1 << 20
 PLAIN_WHEN_COLD = 8 << 20
+ROCE_PORT = 4791  # IANA roce; over it, RPC is what RFC 8166 makes of it
 PACKED = 8  # a compressed capture is taken for this many times its size
 
 
@@ -121,6 +123,8 @@ class Engine:
         self.records = Records(compiled, self.faults)
         self.sessions = Sessions(self.records.handles, server_model, settings)
         self.sessions.connections.acked = self.front.assembler.acked
+        self.sessions.connections.one_way = self.one_way
+        self.sessions.connections.rdma = self.rdma
         self.sessions.faults = self.faults
         self.sessions.counts, self.sessions.first_frames = self.records.counts, self.records.first_frames
         self.whole = whole
@@ -154,6 +158,42 @@ class Engine:
         """Flows of which the last bytes were acknowledged and never seen (a FIN is acknowledged as one)."""
         streams = self.front.assembler.streams
         return set((np.flatnonzero(streams.acked > streams.next + 1) // 2).tolist())
+
+    def one_way(self) -> list[OneWay]:
+        """Connections of which one side is there, goes on, and nothing of the other was captured.
+
+        Who sends bytes after its SYN was answered. TCP sends again what nobody acknowledges: where that never
+        happened, somebody did.
+        """
+        from analyzer.sessions.connections import ONE_WAY, OneWay
+
+        flows, streams = self.front.dissector.flows, self.front.assembler.streams
+        rows = len(streams.segments) // 2
+        columns = (streams.segments, streams.repeated, streams.acked)
+        segments, repeated, acked = (column[: 2 * rows].reshape(rows, 2) for column in columns)
+        heard = (segments > 0) & (repeated == 0) & (acked < 0) & (segments[:, ::-1] == 0)
+        one_sided = heard.any(1) & (flows.transport[:rows] == TCP)
+        state = flows.state[:rows]
+        both_opened = state & (SYN_SEEN | ANSWER_SEEN) == SYN_SEEN | ANSWER_SEEN
+        one_sided &= ~both_opened & (state & RST_SEEN == 0)
+        goes_on = flows.last_time[:rows] - flows.first_time[:rows] >= self.sessions.settings[ONE_WAY]
+        one_sided &= goes_on | (state & SYN_SEEN != 0)
+        found = []
+        for flow in np.flatnonzero(one_sided).tolist():
+            ends = int(flows.host0[flow]), int(flows.host1[flow])
+            here, missing = ends if heard[flow, 0] else ends[::-1]
+            frame, time = int(flows.first_frame[flow]), int(flows.first_time[flow])
+            found.append(OneWay(flow, here, missing, frame, time))
+        return found
+
+    def rdma(self) -> list[OneWay]:
+        """Flows of RDMA over UDP, as RoCE v2 has it."""
+        from analyzer.sessions.connections import OneWay
+
+        f = self.front.dissector.flows
+        rows = np.flatnonzero((f.transport == UDP) & (f.port1 == ROCE_PORT)).tolist()
+        columns = (f.host0, f.host1, f.first_frame, f.first_time)
+        return [OneWay(row, *(int(column[row]) for column in columns)) for row in rows]
 
     def traffic(self) -> list[Traffic]:
         """TCP segments by direction between two hosts."""

@@ -4,8 +4,9 @@ In: `Sessions` at the end of a capture (or of a tick). Out: findings in order of
 
 Theory. Rules are found in the modules of the families, so that a new rule is one function. Cases of one
 code about the same server, client and file or export are one finding; its frames are those of all its
-cases (the first and last 32 beyond 64), its confidence and severity the highest of them. Ids are a hash of
-what makes the finding this one, so that two runs over one capture agree.
+cases (the first and last 32 beyond 64), its confidence and severity the highest of them. What a one-sided
+capture cannot show is withheld (`doubts`). Ids are a hash of what makes the finding this one, so that two
+runs over one capture agree.
 
 Never: knows a protocol.
 """
@@ -35,6 +36,7 @@ from analyzer.findings import (
     unmount_books,
     visibility,
 )
+from analyzer.findings.doubts import Doubts
 from analyzer.findings.guessed import GUESS
 from analyzer.findings.rule import INFO, POSSIBLE, Case, Confidence, Finding, Rule, Severity
 from analyzer.sessions.world import Sessions
@@ -81,12 +83,13 @@ def judge(
     """
     found: list[tuple[Finding, Group]] = []
     keys: list[Key] = []
+    doubts = Doubts(s)
     for rule in RULES.values():
         if (codes is not None and rule.code not in codes) or (goes_on and rule.at_end):
             continue
         groups: dict[object, Group] = {}
         for case in rule.check(s):
-            if not (goes_on and case.cut_short):
+            if not (goes_on and case.cut_short) and not doubts.withholds(rule.code, case):
                 groups.setdefault(_key(case), []).append(case)
         for key, cases in groups.items():
             made = _finding(s, rule, cases)

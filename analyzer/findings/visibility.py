@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analyzer.faults import MEANING, Fault
+from analyzer.findings.doubts import Pair, listed
 from analyzer.findings.rule import INFO, Case, rule, seconds
 from analyzer.parameters import threshold, window
 from analyzer.protocols.nfs3 import NFS
-from analyzer.records.events import Hole
+from analyzer.records.events import Call, Hole
+from analyzer.sessions.connections import OneWay
 from analyzer.sessions.model import Place
 from analyzer.sessions.world import Sessions
 
@@ -36,32 +38,98 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     Holes in TCP streams: segments the receiver acknowledged and the capture never saw. Replies over UDP to
-    lock calls that were not captured. Packets captured in part, messages encrypted by RPCSEC_GSS. Calls of
-    NFSv4, whose locks are on the same files and are not followed.
+    lock calls that were not captured. Hosts of which one is heard only: it goes on talking, and what the
+    other answers is nowhere. Packets captured in part, messages encrypted by RPCSEC_GSS, connections that
+    went over to TLS, RDMA. Calls of NFSv4, whose locks are on the same files and are not followed. Mounts
+    that are older than the capture.
 
     ## Why it matters
     What is missing may be the very message that would explain a finding; absences on these connections are
-    taken for less sure.
+    taken for less sure. Where one direction is missing altogether, none is reported.
 
     ## What to do
-    Capture with a larger buffer (`tcpdump -B`, `dumpcap -B`), a filter, or nearer to one of the hosts.
+    Capture with a larger buffer (`tcpdump -B`, `dumpcap -B`), a filter, or nearer to one of the hosts; where
+    one direction is missing, at a point that both directions pass.
 
     ## Evidence
-    The frames behind the holes.
+    The frames behind the holes; the first frame of what cannot be read.
 
     ## When it is a false alarm
-    It is no alarm.
+    It is no alarm. Which port a service had before the capture began is nowhere in it, but no matter: calls
+    are known by what they say, not by their port.
     """
     holes = [hole for hole in s.connections.holes if hole.size >= 0]
     if holes:
         flows = len({hole.flow for hole in holes})
         text = f"{s.connections.hole_count} holes in {flows} TCP connections: bytes that were sent and not "
-        yield _unseen(f"{text}captured", holes)
+        less_sure = listed(s.doubted.get(None), "; less sure for that reason: ")
+        yield _unseen(f"{text}captured{less_sure}", holes)
     unasked = [hole for hole in s.connections.holes if hole.size < 0]
     if unasked:
         text = f"{s.connections.unasked} replies over UDP to lock calls that were not captured"
         yield _unseen(text, unasked)
+    yield from _one_sided(s)
     yield from _unread(s)
+    yield from _sealed(s)
+    yield from _older(s)
+
+
+def _older(s: Sessions) -> Iterator[Case]:
+    """Mounts that were there before the capture."""
+    half_seen = {one.heard for one in s.one_way()}  # their MNT may have been answered unseen
+    places = [
+        mount.first
+        for mount in s.mounts.sessions.values()
+        if mount.early and mount.first is not None and mount.client not in half_seen
+    ]
+    if places:
+        text = f"{len(places)} mounts are in use whose MNT is not in the capture: nor are their older locks"
+        yield Case(text, [place.frame for place in places], places[0], group="early")
+
+
+def _one_sided(s: Sessions) -> Iterator[Case]:
+    """Pairs of hosts of which only one is heard."""
+    pairs: dict[Pair, list[OneWay]] = {}
+    for one in s.one_way():
+        pairs.setdefault((one.heard, one.missing), []).append(one)
+    for (heard, missing), flows in pairs.items():
+        withheld = listed(s.doubted.get((heard, missing)), "; not said for that reason: ")
+        yield Case(
+            f"what {s.hosts.address(missing)} sent to {s.hosts.address(heard)} was not captured "
+            f"({len(flows)} connections), only the other direction{withheld}",
+            [one.frame for one in flows],
+            Place(flows[0].frame, flows[0].time),
+            client=heard,
+            peer=missing,
+        )
+
+
+def _sealed(s: Sessions) -> Iterator[Case]:
+    """Connections that went over to TLS, and those that carry RDMA."""
+    sealed: dict[Pair, list[Call]] = {}
+    for call in s.conduct.calls.get("tls", ()):
+        reply = s.conduct.answer(call)
+        if reply is not None and reply.status == 0:
+            sealed.setdefault((call.src, call.dst), []).append(call)
+    for (client, server), calls in sealed.items():
+        yield Case(
+            f"{s.hosts.address(client)} and {s.hosts.address(server)} went over to TLS on {len(calls)} "
+            f"connections (AUTH_TLS): what they said there cannot be read",
+            [call.frame for call in calls],
+            Place(calls[0].frame, calls[0].time),
+            server=server,
+            client=client,
+            group="tls",
+        )
+    for one in s.connections.rdma():
+        yield Case(
+            f"{s.hosts.address(one.heard)} and {s.hosts.address(one.missing)} use RDMA, which is not read",
+            [one.frame],
+            Place(one.frame, one.time),
+            client=one.heard,
+            peer=one.missing,
+            group="rdma",
+        )
 
 
 def _unseen(text: str, holes: list[Hole]) -> Case:

@@ -28,7 +28,7 @@ from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
 from analyzer.protocols.portmap import PORTMAP
-from analyzer.protocols.rpc import AUTH_SYS, AUTH_SYS_BODY
+from analyzer.protocols.rpc import AUTH_SYS, AUTH_SYS_BODY, AUTH_TLS
 from analyzer.records.events import Activity, Call, Event, Hole, Reply
 from analyzer.records.handles import Described, HandleTable
 from analyzer.records.nfs import NfsRecords, Rows
@@ -266,12 +266,14 @@ class Records:
 
 
 def _remarkable(m: Messages, rows: Rows) -> NDArray[np.bool_]:
-    """Which rows become objects: the followed programs, NFS calls that do not exist or were refused."""
+    """Which rows become objects: the followed programs, NFS calls that do not exist, were refused, or ask for
+    TLS (RFC 9289 4.1; answers to NULL are taken with them)."""
     program, procedure = m.program[rows], m.procedure[rows]
     undeclared = (m.version[rows] == 3) & (procedure > LAST_PROCEDURE)
     refused = (m.reply[rows] != 0) & (m.status[rows] > 0)
     found: NDArray[np.bool_] = np.isin(program, FOLLOWED)
-    found |= (program == NFS) & (undeclared | refused)
+    secured = np.where(m.reply[rows] != 0, procedure == 0, m.flavor[rows] == AUTH_TLS)
+    found |= (program == NFS) & (undeclared | refused | secured)
     return found
 
 

@@ -3,7 +3,7 @@
 In: columns of `Messages`. Out: rows, in the order of the wire.
 
 Theory. Nearly all messages are calls of NFSv3 and successful answers to them. One look at each tells where
-it belongs; as masks over columns it took fifteen.
+it belongs; as masks over columns it took fifteen. NULL is not usual: a connection goes over to TLS with it.
 
 Never: looks at a byte of a message.
 """
@@ -56,13 +56,13 @@ def sift(
     calls = good = rest = 0
     for i in range(len(program)):
         p = int(procedure[i])
-        ours = int(program[i]) == NFS and int(version[i]) == 3 and 0 <= p <= LAST_PROCEDURE
+        ours = int(program[i]) == NFS and int(version[i]) == 3 and 0 < p <= LAST_PROCEDURE
         if not ours or int(gss[i]) == PRIVACY or int(status[i]) > 0:
             lists[REST, rest] = i
             rest += 1
         elif int(reply[i]) == 0:
             asked[p] += 1
-            if p > 0 and int(body[i]) >= 0:
+            if int(body[i]) >= 0:
                 lists[CALLS, calls] = i
                 calls += 1
         elif int(status[i]) == 0 and int(call[i]) >= 0 and int(body[i]) >= 0:

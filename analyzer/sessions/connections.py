@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from analyzer.parameters import window
 from analyzer.records.events import Call, Control, Hole, Repeat, Unreachable
 from analyzer.sessions.kept import Kept
 from analyzer.tables import ACK, FIN, RST, SYN
@@ -26,6 +27,7 @@ Place = tuple[int, int]  # frame, time
 TRIES_KEPT = 16
 CONNECTIONS_KEPT = 65536
 HOLES_KEPT = 4096
+ONE_WAY = window("one-way-after", 3, "TCP has sent again by then what was not acknowledged")
 REPEATS_KEPT = 65536
 
 
@@ -70,6 +72,16 @@ class Traffic(NamedTuple):
     streams: set[tuple[int, int]]  # flow and side
 
 
+class OneWay(NamedTuple):
+    """A connection of which the capture has one direction only."""
+
+    flow: int
+    heard: int
+    missing: int
+    frame: int
+    time: int
+
+
 class Connections:
     """The connections of a capture, newest kept."""
 
@@ -86,6 +98,8 @@ class Connections:
         self.traffic: list[Traffic] = []  # told at the end
         self.unseen: set[int] = set()  # told at the end: flows whose last bytes were not captured
         self.acked: Callable[[int, int], int] = _never
+        self.one_way: Callable[[], list[OneWay]] = list
+        self.rdma: Callable[[], list[OneWay]] = list  # flows of it: one host, the other
 
     def control(self, event: Control) -> None:
         """Take in a SYN, FIN or RST."""

@@ -122,6 +122,11 @@ class Hosts:
         address = self.address(host)
         return host == other or address == "::1" or address.startswith("127.")
 
+    def packets(self, host: int) -> int:
+        """How many packets of `host` were captured."""
+        assert self.table is not None
+        return int(self.table.packets[host])
+
     def last_seen(self, host: int) -> tuple[int, int]:
         """Frame and time of the last packet that `host` sent; (0, 0) if it never did."""
         assert self.table is not None

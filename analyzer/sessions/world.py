@@ -11,18 +11,19 @@ Never: reads bytes; knows how records were made.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 
 from analyzer.faults import Fault, new_faults
-from analyzer.parameters import AUTO, DEFAULTS, Settings, window
+from analyzer.parameters import AUTO, DEFAULTS, Settings, threshold, window
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
 from analyzer.protocols.portmap import PORTMAP
-from analyzer.protocols.rpc import AUTH_SYS
+from analyzer.protocols.rpc import AUTH_SYS, AUTH_TLS
 from analyzer.records.events import (
     Activity,
     Call,
@@ -44,7 +45,7 @@ from analyzer.sessions import operations as op
 from analyzer.sessions.callbacks import Callbacks
 from analyzer.sessions.circles import Circle, circle_of
 from analyzer.sessions.conduct import Conduct
-from analyzer.sessions.connections import Connections
+from analyzer.sessions.connections import Connections, OneWay
 from analyzer.sessions.fates import Fates
 from analyzer.sessions.handles import Handles
 from analyzer.sessions.hosts import Hosts, is_odd_name, is_other_name
@@ -62,8 +63,12 @@ from analyzer.sessions.servers import Servers
 from analyzer.sessions.settled import Settled
 from analyzer.sessions.shares import Shares
 from analyzer.sessions.usage import Usage
+from analyzer.tables import UDP
 
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
+
+ONE_WAY_CALLS = threshold("one-way-calls", 3, "calls", "fewer may have been given up by killed programs")
+ONE_WAY_WATCHED = window("one-way-watched", 20, "lockd sends again after 10 s what nobody answered over UDP")
 
 CIRCLES_KEPT = 4096
 TEST_RES = 11  # Linux leaves the last 8 bytes of the holder out of it
@@ -98,6 +103,7 @@ class Sessions:
         self.faults = new_faults()  # and the calls of every procedure: as the stages before count them
         self.counts: dict[tuple[int, int, int], int] = {}
         self.first_frames: dict[tuple[int, int, int], int] = {}
+        self.doubted: dict[tuple[int, int] | None, Counter[str]] = {}  # findings: see `findings.doubts`
         self.start = 0
         self.end = 0
         self.last_frame = 0
@@ -178,6 +184,8 @@ class Sessions:
         self.hosts.name(call.src, call.machine)
         if call.fault >= 0:
             self._undecoded(call)
+        if call.flavor == AUTH_TLS:
+            self.conduct.call("tls", call)
         program = call.program
         if program == NLM:
             self._nlm_call(call)
@@ -191,7 +199,7 @@ class Sessions:
                 self.conduct.call("portmap", call)
         elif program == NSM:
             self._nsm_call(call)
-        elif program == NFS and call.version == 3:
+        elif program == NFS and call.version == 3 and call.procedure:
             self.conduct.call("nfs3-proc-22", call)
 
     def _nlm_call(self, call: Call) -> None:
@@ -415,6 +423,25 @@ class Sessions:
             if calls is not None:
                 pairs.add((calls[0].src, calls[0].dst))
         return pairs | {(b, a) for a, b in pairs}
+
+    def one_way(self) -> list[OneWay]:
+        """Where only one direction between two hosts was captured, as TCP or lock calls over UDP show."""
+        return self.connections.one_way() + self._one_way_over_udp()
+
+    def _one_way_over_udp(self) -> list[OneWay]:
+        """Lock calls over UDP that nobody answered and nobody sent again, for longer than a client waits."""
+        asked: dict[tuple[int, int], list[Operation]] = {}
+        for operation in self.operations.open.values():
+            if operation.call.transport == UDP and not operation.is_async:
+                asked.setdefault((operation.requester, operation.responder), []).append(operation)
+        found = []
+        for (here, missing), requests in asked.items():
+            first, last = requests[0].call, requests[-1].call
+            many = len(requests) >= self.settings[ONE_WAY_CALLS]
+            single = all(not one.answers and one.failure is None and len(one.calls) == 1 for one in requests)
+            if many and single and last.time - first.time >= self.settings[ONE_WAY_WATCHED]:
+                found.append(OneWay(first.flow, here, missing, first.frame, first.time))
+        return found
 
     def whole(self, flow: int, since: int, until: int) -> bool:
         """Whether no byte of a connection is known to be missing from since..until."""

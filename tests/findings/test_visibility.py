@@ -1,11 +1,15 @@
 """What the capture cannot show."""
 
+import ipaddress
 from typing import Any
 
+import pytest
+
 from analyzer.findings.rule import DEFINITE, INFO
-from tests.findings.lab import Lab
+from analyzer.protocols.rpc import AUTH_TLS
+from tests.findings.lab import TERRAINS, Lab
 from tests.network import Packet
-from tests.world import LOCKD
+from tests.world import AUTH_ERROR, LOCKD, Host
 
 
 def test_capture_blind_spot__fires_when_segments_are_missing(linux: Lab) -> None:
@@ -35,6 +39,95 @@ def test_capture_blind_spot__fires_for_nfs_4(lab: Lab) -> None:
     assert "2 calls of NFSv4" in lab.fires("capture-blind-spot", first).message
 
 
+def half(lab: Lab, missing: Host) -> Lab:
+    """The capture has nothing that this host sent."""
+    for packet in lab.world.packets:
+        data = packet.data
+        source = data[26:30] if data[12:14] == b"\x08\x00" else data[22:38]
+        packet.captured &= source != ipaddress.ip_address(missing.address).packed
+    return lab
+
+
+def busy(terrain: str) -> Lab:
+    """Alice locks and unlocks for a while, and waits her turn."""
+    lab = Lab(terrain)
+    db = lab.mounted(lab.alice, lab.bob)
+    for svid in range(6):
+        lab.alice.lock(db, svid)
+        lab.world.wait(5)
+        lab.alice.unlock(db, svid)
+    lab.bob.lock(db, 1)
+    lab.alice.wait_for(db, 7)
+    lab.bob.unlock(db, 1)
+    lab.server.granted(lab.alice, db, 7)
+    lab.alice.unlock(db, 7)
+    lab.later(60)
+    return lab
+
+
+@pytest.mark.parametrize("terrain", TERRAINS)
+def test_capture_blind_spot__fires_when_only_a_client_is_heard(terrain: str) -> None:
+    lab = busy(terrain)
+    lab.clean("capture-blind-spot")
+    lab.analysis = None
+    half(lab, lab.server)
+    found = lab.fires("capture-blind-spot", client=lab.alice, peer=lab.server, confidence=DEFINITE)
+    assert "unlock-unanswered (7 times)" in found.message
+    lab.clean()
+
+
+@pytest.mark.parametrize("terrain", ["linux", "opaque"])
+def test_capture_blind_spot__fires_when_only_a_server_is_heard(terrain: str) -> None:
+    lab = busy(terrain)
+    half(lab, lab.alice)
+    lab.fires("capture-blind-spot", client=lab.server, peer=lab.alice, confidence=DEFINITE)
+    lab.clean()
+
+
+def test_capture_blind_spot__silent_about_a_server_that_is_dead(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    for svid in range(6):
+        lab.alice.lock(db, svid, svid * 10, 10)
+    lab.server.die()
+    lab.world.packets.clear()
+    for svid in range(6):
+        call = lab.alice.unlock(db, svid, svid * 10, 10, None)
+        lab.world.wait(10)
+        call.again()
+    lab.later(60)
+    assert all(f.peer is None for f in lab.findings() if f.code == "capture-blind-spot")
+    assert "unlock-unanswered" in {f.code for f in lab.findings()}
+
+
+def test_capture_blind_spot__fires_for_connections_that_went_over_to_tls(lab: Lab) -> None:
+    how: dict[str, Any] = {"port": 2049, "transport": "tcp", "flavor": AUTH_TLS}
+    probes = [lab.alice.call(lab.server, (100003, 3), 0, {}, reply={}, **how) for _ in range(2)]
+    lab.fires(
+        "capture-blind-spot", *(probe.calls[0] for probe in probes), client=lab.alice, server=lab.server
+    )
+
+
+@pytest.mark.parametrize("error", [AUTH_ERROR + 1, None])
+def test_capture_blind_spot__silent_when_tls_was_refused(lab: Lab, error: int | None) -> None:
+    how: dict[str, Any] = {"port": 2049, "transport": "tcp", "flavor": AUTH_TLS, "error": error or 0}
+    lab.alice.call(lab.server, (100003, 3), 0, {}, **how)
+    lab.alice.ping(lab.server, (100003, 3), 2049, transport="tcp")
+    lab.silent("capture-blind-spot")
+
+
+def test_capture_blind_spot__fires_for_rdma(lab: Lab) -> None:
+    ends = (lab.alice.address, 49_152), (lab.server.address, 4791)
+    first = lab.world.datagram(*ends, bytes(60))
+    lab.fires("capture-blind-spot", first, client=lab.alice, peer=lab.server, severity=INFO)
+
+
+def test_capture_blind_spot__fires_for_mounts_without_a_mnt(lab: Lab) -> None:
+    first = lab.alice.lookup(lab.export, "db")
+    lab.alice.write(first)
+    lab.bob.mount(lab.server, "/srv")
+    assert "1 mounts are in use" in lab.fires("capture-blind-spot").message
+
+
 def test_capture_blind_spot__silent_about_replies_to_what_was_asked_before_the_capture() -> None:
     lab = Lab("ganesha6")
     db = lab.mounted(lab.alice)
@@ -56,14 +149,15 @@ def test_capture_blind_spot__silent_when_tcp_repaired_the_loss(linux: Lab) -> No
     linux.clean("capture-blind-spot")
 
 
-def test_capture_blind_spot__silent_when_the_capture_began_late(linux: Lab) -> None:
+def test_capture_blind_spot__fires_for_nothing_else_when_the_capture_began_late(linux: Lab) -> None:
     db = linux.mounted(linux.alice)
     for connection in linux.world.connections.values():
         assert connection.open
     linux.world.packets.clear()
     linux.alice.getattr(db)
     linux.later(1)
-    linux.clean("capture-blind-spot")
+    linux.clean()
+    assert "1 mounts are in use" in linux.fires("capture-blind-spot").message
 
 
 # -- no-nlm-traffic -------------------------------------------------------------------------------
