@@ -11,9 +11,11 @@ Never: counts a copy that the capture made, or answers of a grace period.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
+from analyzer.findings.evictions import closers, crowded
 from analyzer.findings.rule import LOW, MEDIUM, Case, file_name, of_operation, rule, seconds
 from analyzer.findings.standing import RESTART_MARGIN
 from analyzer.parameters import threshold, window
@@ -223,35 +225,43 @@ def _densest(lookups: list[Lookup], within: int) -> list[Lookup]:
 
 @rule("nlm-connection-churn", LOW)
 def nlm_connection_churn(s: Sessions) -> Iterator[Case]:
-    """Connections to a lock server are opened again and again.
+    """Connections to a lock server are opened again and again, or closed by it while they are in use.
 
     ## What it is
     A client opened more than ten TCP connections to a lock server within a minute, and used each for lock
-    requests.
+    requests. Or a lock server that had seventy connections or more closed one that was in use, just as
+    another was opened; medium where requests under way on it had to be sent again.
 
     ## Why it matters
     A Linux client keeps one for all its locks. Each new one costs a reserved port, which stays blocked for a
     minute, and requests that were under way on the old one are sent again.
 
     ## What to do
-    See who closes them. If the server does: `nlm_max_connections`, or a filter between the two that resets
-    idle connections. If the client does: what asks for the locks, and does it keep its connection?
+    See who closes them. If the server does: raise `nlm_max_connections`, or look for a filter between the two
+    that resets idle connections. If the client does: what asks for the locks, and does it keep its
+    connection?
 
     ## Evidence
-    The first request on each connection.
+    The first request on each connection, and who closed them; the last request on what the server closed.
 
     ## When it is a false alarm
-    Tools that speak NLM themselves may open one connection for each request.
+    Tools that speak NLM themselves may open one connection for each request. Connections that are idle for
+    five minutes or more, and all that end with a restart of the service, are not counted as closed by it.
     """
+    closed = closers(s) if s.pace.connections.bursts else {}
     for burst in s.pace.connections.bursts:
         operation = burst.about
+        client, server = operation.requester, operation.responder
         took = seconds(burst.last.time - burst.places[0].time)
+        by = closed.get((client, server), Counter())
         yield Case(
-            f"{s.hosts.address(operation.requester)} used {burst.count} new TCP connections to the lock "
-            f"server {s.hosts.address(operation.responder)} in {took}",
+            f"{s.hosts.address(client)} used {burst.count} new TCP connections to the lock "
+            f"server {s.hosts.address(server)} in {took}; of all between them the client closed "
+            f"{by[client]} and the server {by[server]} first",
             _frames(burst),
             burst.places[0],
             burst.last,
-            server=operation.responder,
-            client=operation.requester,
+            server=server,
+            client=client,
         )
+    yield from crowded(s)

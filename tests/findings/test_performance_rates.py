@@ -4,7 +4,8 @@ import pytest
 
 from analyzer.findings.rule import DEFINITE, LOW, MEDIUM
 from tests.findings.lab import Lab
-from tests.world import Request
+from tests.network import Connection
+from tests.world import File, Host, Request
 
 LOCK_MANAGER, STATD = 100021, 100024
 
@@ -223,3 +224,87 @@ def test_nlm_connection_churn__silent_for_one_connection_and_for_udp(lab: Lab) -
         lab.alice.lock(db, svid, svid, 1, transport="udp" if svid % 2 else "tcp")
         lab.alice.unlock(db, svid, transport="udp" if svid % 2 else "tcp")
     lab.clean("nlm-connection-churn")
+
+
+CROWD = 72
+
+
+def crowd(linux: Lab) -> tuple[File, list[Host], list[Connection]]:
+    """Many hosts lock, each over a connection of its own."""
+    db = linux.export.file("db")
+    hosts, made = [], []
+    for number in range(CROWD):
+        host = linux.world.host(f"client{number}", f"192.0.2.{100 + number}")
+        hosts.append(host)
+        host.lock(db, number, number, 1)
+        linux.world.wait(0.5)
+        made.append(linux.world.connections[host.address, linux.server.address, linux.server.lockd])
+    return db, hosts, made
+
+
+def newcomer(linux: Lab, db: File) -> None:
+    """One more client."""
+    linux.world.host("newcomer", "192.0.2.200").lock(db, 1, 1000, 1)
+
+
+def test_nlm_connection_churn__fires_when_a_crowded_server_closes_one_in_use(linux: Lab) -> None:
+    db, _, connections = crowd(linux)
+    newcomer(linux, db)
+    connections[0].close(1)
+    linux.later(1)
+    found = linux.fires("nlm-connection-churn", severity=LOW, server=linux.server, confidence=DEFINITE)
+    assert found.client == "192.0.2.100"
+    assert "had 73 lock connections" in found.message
+
+
+def test_nlm_connection_churn__fires_harder_when_requests_are_lost_with_it(linux: Lab) -> None:
+    db, hosts, connections = crowd(linux)
+    pending = hosts[0].lock(db, 5, 5000, 1, None)
+    newcomer(linux, db)
+    connections[0].reset(1)
+    linux.world.wait(0.1)
+    pending.again()
+    pending.answer("GRANTED")
+    linux.later(1)
+    linux.fires("nlm-connection-churn", pending.calls[0], severity=MEDIUM, server=linux.server)
+
+
+@pytest.mark.parametrize(
+    ("side", "waited", "opens"),
+    [
+        pytest.param(0, 0, True, id="by its client"),
+        pytest.param(1, 400, True, id="after it was idle"),
+        pytest.param(1, 5, False, id="for another reason"),
+    ],
+)
+def test_nlm_connection_churn__silent_about_connections_that_end(
+    linux: Lab, side: int, waited: float, opens: bool
+) -> None:
+    db, _, connections = crowd(linux)
+    linux.world.wait(waited)
+    if opens:
+        newcomer(linux, db)
+    connections[0].close(side)
+    linux.later(1)
+    linux.clean("nlm-connection-churn")
+
+
+def test_nlm_connection_churn__silent_when_few_are_open(linux: Lab) -> None:
+    db, _, connections = crowd(linux)
+    for connection in connections[:20]:
+        connection.close(0)
+    newcomer(linux, db)
+    connections[30].close(1)
+    linux.later(1)
+    linux.clean("nlm-connection-churn")
+
+
+def test_nlm_connection_churn__silent_when_the_server_restarts(linux: Lab) -> None:
+    db, _, connections = crowd(linux)
+    newcomer(linux, db)
+    for connection in connections:
+        connection.close(1)
+    linux.world.wait(2)
+    linux.alice.lock(db, 1, 5000, 1, reply="GRACE")
+    linux.later(1)
+    linux.silent("nlm-connection-churn")
