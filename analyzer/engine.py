@@ -159,13 +159,13 @@ class Engine:
         streams = self.front.assembler.streams
         return set((np.flatnonzero(streams.acked > streams.next + 1) // 2).tolist())
 
-    def one_way(self) -> list[OneWay]:
+    def one_way(self, longer: int) -> list[OneWay]:
         """Connections of which one side is there, goes on, and nothing of the other was captured.
 
         Who sends bytes after its SYN was answered. TCP sends again what nobody acknowledges: where that never
-        happened, somebody did.
+        happened in a connection of so many ns, somebody did.
         """
-        from analyzer.sessions.connections import ONE_WAY, OneWay
+        from analyzer.sessions.connections import OneWay
 
         flows, streams = self.front.dissector.flows, self.front.assembler.streams
         rows = len(streams.segments) // 2
@@ -176,7 +176,7 @@ class Engine:
         state = flows.state[:rows]
         both_opened = state & (SYN_SEEN | ANSWER_SEEN) == SYN_SEEN | ANSWER_SEEN
         one_sided &= ~both_opened & (state & RST_SEEN == 0)
-        goes_on = flows.last_time[:rows] - flows.first_time[:rows] >= self.sessions.settings[ONE_WAY]
+        goes_on = flows.last_time[:rows] - flows.first_time[:rows] >= longer
         one_sided &= goes_on | (state & SYN_SEEN != 0)
         found = []
         for flow in np.flatnonzero(one_sided).tolist():

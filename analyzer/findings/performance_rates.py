@@ -118,11 +118,11 @@ def _frames(burst: Burst) -> list[int]:
 
 @rule("rpc-retransmit-storm", MEDIUM)
 def rpc_retransmit_storm(s: Sessions) -> Iterator[Case]:
-    """Lock requests are sent again for lack of an answer.
+    """Requests are sent again for lack of an answer.
 
     ## What it is
-    One lock request was sent four times or more, or more than one in twenty of a client's requests (and
-    twenty at least) was a copy.
+    One lock request was sent four times or more, or more than one in twenty of a client's lock requests (and
+    twenty at least) was a copy. Or the same share of its NFS calls.
 
     ## Why it matters
     Each copy may be executed: lock servers keep no record of what they have answered. The program waits all
@@ -130,14 +130,18 @@ def rpc_retransmit_storm(s: Sessions) -> Iterator[Case]:
 
     ## What to do
     Look at the path between the two (a filter that drops idle connections, loss on UDP), then at the load of
-    the server.
+    the server. Mount with `proto=tcp`.
 
     ## Evidence
-    All copies of the requests, and their answers.
+    All copies of the lock requests, and their answers; the first copies of NFS calls, and how long their
+    client had waited: a second or so is NFS over UDP, ten lockd, sixty NFS over TCP.
 
     ## When it is a false alarm
-    A server that restarts is asked until it is back: such requests are left out.
+    A server that restarts is asked until it is back: such requests are left out. Copies that come within a
+    tenth of a second are the capture's, which saw one packet at two points of its path. What TCP sends again
+    is `network-loss`.
     """
+    yield from _nfs_resends(s)
     margin, many, share = s.settings[RESTART_MARGIN], s.settings[MANY_COPIES], s.settings[SHARE]
     for (client, server), copies in s.pace.copies.items():
         worn = [
@@ -160,6 +164,31 @@ def rpc_retransmit_storm(s: Sessions) -> Iterator[Case]:
             severity=MEDIUM if often else LOW,
             server=server,
             client=client,
+        )
+
+
+def _nfs_resends(s: Sessions) -> Iterator[Case]:
+    """Clients whose NFS calls are copies too often."""
+    many, share = s.settings[MANY_COPIES], s.settings[SHARE]
+    often = {pair: known for pair, known in s.pace.resends.items() if known.count >= many}
+    calls: Counter[tuple[int, int]] = Counter()
+    for mount in s.mounts.sessions.values() if often else ():
+        calls[mount.client, mount.server] += mount.calls
+    for (client, server), known in often.items():
+        asked = max(calls[client, server], known.count)
+        since = known.first - s.settings[RESTART_MARGIN]
+        if 100 * known.count <= share * asked or s.restarted(server, since, known.last.time) is not None:
+            continue
+        waited = sorted(known.waited)[len(known.waited) // 2]
+        yield Case(
+            f"{s.hosts.address(client)} sent {known.count} of {asked} NFS calls to "
+            f"{s.hosts.address(server)} again, most after {seconds(waited)} without an answer",
+            [*known.frames, known.last.frame],
+            Place(known.frames[0], known.first),
+            known.last,
+            server=server,
+            client=client,
+            group="nfs",
         )
 
 

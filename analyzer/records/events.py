@@ -158,6 +158,20 @@ class Stale(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
+class Resent:
+    """NFS calls of a block that a client sent to a server once more."""
+
+    frame: int
+    time: int
+    client: int
+    server: int
+    frames: list[int]  # of the copies
+    waited: list[
+        int
+    ]  # since the call that each is a copy of, ns; at least that if that is older than the block
+
+
+@dataclass(slots=True, eq=False)
 class Verifier:
     """A WRITE or COMMIT verifier that differs from the server's last one (RFC 1813 3.3.7)."""
 
@@ -202,5 +216,17 @@ class Activity(NamedTuple):
 
 
 Event = (
-    Call | Reply | Control | Unreachable | Naming | Renaming | Io | Done | Stale | Verifier | Repeat | Hole
+    Call
+    | Reply
+    | Control
+    | Unreachable
+    | Naming
+    | Renaming
+    | Io
+    | Done
+    | Stale
+    | Resent
+    | Verifier
+    | Repeat
+    | Hole
 )

@@ -23,7 +23,7 @@ from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
 from analyzer.protocols import REGISTRY
 from analyzer.protocols.nfs3 import NFS
-from analyzer.records.events import Activity, Done, Event, Io, Naming, Renaming, Stale, Verifier
+from analyzer.records.events import Activity, Done, Event, Io, Naming, Renaming, Resent, Stale, Verifier
 from analyzer.records.gather import distinct
 from analyzer.records.handles import NOBODY, HandleTable, hash_pair
 from analyzer.records.sift import Sifted
@@ -140,6 +140,7 @@ class NfsRecords:
         found: list[Found] = []
         activity, fhs = self._activity(memory, m, sifted.calls)
         found.extend(self._io(memory, m, sifted.calls, fhs))
+        found.extend(_resent(m, sifted.calls))
         for procedure, rows in enumerate(sifted.good):
             if not len(rows):
                 continue
@@ -406,6 +407,24 @@ class NfsRecords:
             out,
         )
         return out
+
+
+def _resent(m: Messages, calls: Rows) -> Iterator[Found]:
+    """The calls that were sent before, by client and server."""
+    first = m.retransmit_of[calls]
+    again = np.flatnonzero(first >= 0)
+    if not len(again):
+        return
+    serials, times = m.call[calls], m.time[calls]
+    place = np.minimum(np.searchsorted(serials, first[again]), len(calls) - 1)
+    here = serials[place] == first[again]
+    waited = times[again] - np.where(here, times[place], times[0])
+    rows = calls[again]
+    pairs = m.src[rows] << 32 | m.dst[rows]
+    for pair in np.unique(pairs).tolist():
+        mine = np.flatnonzero(pairs == pair)
+        row = int(rows[mine[0]])
+        yield row, Resent(*_where(m, row), m.frame[rows[mine]].tolist(), waited[mine].tolist())
 
 
 def _where(m: Messages, row: int) -> tuple[int, int, int, int]:

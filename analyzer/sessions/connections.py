@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from analyzer.parameters import window
 from analyzer.records.events import Call, Control, Hole, Repeat, Unreachable
 from analyzer.sessions.kept import Kept
 from analyzer.tables import ACK, FIN, RST, SYN
@@ -27,7 +26,6 @@ Place = tuple[int, int]  # frame, time
 TRIES_KEPT = 16
 CONNECTIONS_KEPT = 65536
 HOLES_KEPT = 4096
-ONE_WAY = window("one-way-after", 3, "TCP has sent again by then what was not acknowledged")
 REPEATS_KEPT = 65536
 
 
@@ -98,7 +96,7 @@ class Connections:
         self.traffic: list[Traffic] = []  # told at the end
         self.unseen: set[int] = set()  # told at the end: flows whose last bytes were not captured
         self.acked: Callable[[int, int], int] = _never
-        self.one_way: Callable[[], list[OneWay]] = list
+        self.one_way: Callable[[int], list[OneWay]] = _none
         self.rdma: Callable[[], list[OneWay]] = list  # flows of it: one host, the other
 
     def control(self, event: Control) -> None:
@@ -193,6 +191,11 @@ class Connections:
     def repeats_of(self, flow: int, side: int, offset: int) -> list[Repeat]:
         """Retransmissions of the segment that ends a message at stream offset `offset`."""
         return [r for r in self.repeats if r.flow == flow and r.side == side and r.start < offset <= r.end]
+
+
+def _none(_longer: int) -> list[OneWay]:
+    """Both directions are there, as far as is known."""
+    return []
 
 
 def _never(_flow: int, _side: int) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from analyzer.parameters import DEFAULTS, Settings, threshold, window
-from analyzer.records.events import Call
+from analyzer.records.events import Call, Resent
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import Place
 from analyzer.sessions.operations import Answer, Operation
@@ -100,6 +100,17 @@ class Copies:
     operations: list[Operation] = field(default_factory=list)  # those with copies, the first ones
 
 
+@dataclass(slots=True)
+class Resends:
+    """NFS calls of one client that it sent to one server again."""
+
+    first: int  # time of the first
+    last: Place
+    count: int = 0
+    frames: list[int] = field(default_factory=list)  # of the first ones
+    waited: list[int] = field(default_factory=list)  # how long they were waited for, ns
+
+
 class Pace:
     """All meters of lock traffic."""
 
@@ -108,6 +119,7 @@ class Pace:
         self.denied = Meter(settings[DENIALS], settings[DENIALS_WITHIN])
         self.connections = Meter(settings[CONNECTIONS], settings[CONNECTIONS_WITHIN])
         self.copies: dict[tuple[int, int], Copies] = {}
+        self.resends: dict[tuple[int, int], Resends] = {}
         self._flows: OrderedDict[int, tuple[int, int, int]] = OrderedDict()
 
     def asked(self, operation: Operation, call: Call, is_new: bool, opened: Callable[[int], bool]) -> None:
@@ -125,6 +137,23 @@ class Pace:
             known = copies.operations
             if len(known) < COPIES_KEPT and (not known or known[-1] is not operation):
                 known.append(operation)
+
+    def resent(self, event: Resent) -> None:
+        """NFS calls were sent again; what comes at once is the same packet seen twice."""
+        kept = [i for i, waited in enumerate(event.waited) if waited > self.mirrored]
+        if not kept:
+            return
+        last = Place(event.frames[kept[-1]], event.time)
+        known = self.resends.get((event.client, event.server))
+        if known is None:
+            if len(self.resends) >= KEYS_KEPT:
+                return
+            known = self.resends[event.client, event.server] = Resends(event.time, last)
+        known.last = last
+        known.count += len(kept)
+        room = FRAMES_KEPT - len(known.frames)
+        known.frames += [event.frames[i] for i in kept[:room]]
+        known.waited += [event.waited[i] for i in kept[:room]]
 
     def _connection(self, operation: Operation, call: Call, opened: Callable[[int], bool]) -> None:
         ends = (call.src, call.dst, call.sport)

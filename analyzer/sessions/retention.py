@@ -147,6 +147,8 @@ class Retention:
                 del s.nlm_versions[key]
         for copies in s.pace.copies.values():
             copies.operations[:] = _since(copies.operations, limit)
+        for pair in [pair for pair, resends in s.pace.resends.items() if resends.last.time < limit]:
+            del s.pace.resends[pair]
         tables: tuple[dict[Any, Any], ...] = (s.pace.copies, s.ledger.states, s.rebirths.latest)
         self.dropped += sum(_bound(table, MOST_NAMED) for table in tables)
 

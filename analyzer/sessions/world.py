@@ -36,6 +36,7 @@ from analyzer.records.events import (
     Renaming,
     Repeat,
     Reply,
+    Resent,
     Stale,
     Unreachable,
     Verifier,
@@ -67,6 +68,7 @@ from analyzer.tables import UDP
 
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
 
+ONE_WAY = window("one-way-after", 3, "TCP has sent again by then what was not acknowledged")
 ONE_WAY_CALLS = threshold("one-way-calls", 3, "calls", "fewer may have been given up by killed programs")
 ONE_WAY_WATCHED = window("one-way-watched", 20, "lockd sends again after 10 s what nobody answered over UDP")
 
@@ -161,6 +163,8 @@ class Sessions:
                 self.connections.hole(event)
             case Unreachable():
                 self.connections.unreachable.append(event)
+            case Resent():
+                self.pace.resent(event)
             case Verifier():
                 self.verifiers.append(event)
 
@@ -426,7 +430,7 @@ class Sessions:
 
     def one_way(self) -> list[OneWay]:
         """Where only one direction between two hosts was captured, as TCP or lock calls over UDP show."""
-        return self.connections.one_way() + self._one_way_over_udp()
+        return self.connections.one_way(self.settings[ONE_WAY]) + self._one_way_over_udp()
 
     def _one_way_over_udp(self) -> list[OneWay]:
         """Lock calls over UDP that nobody answered and nobody sent again, for longer than a client waits."""

@@ -5,7 +5,7 @@ import pytest
 from analyzer.findings.rule import DEFINITE, LOW, MEDIUM
 from tests.findings.lab import Lab
 from tests.network import Connection
-from tests.world import File, Host, Request
+from tests.world import Exchange, File, Host, Request
 
 LOCK_MANAGER, STATD = 100021, 100024
 
@@ -159,6 +159,52 @@ def test_rpc_retransmit_storm__silent_when_the_server_restarted(lab: Lab) -> Non
     lab.server.notify(lab.alice, state=7)
     unlock.again().answer("GRANTED")
     lab.later(1)
+    lab.silent("rpc-retransmit-storm")
+
+
+def resending(lab: Lab, calls: int, copies: int, pause: float = 1.1) -> list[Exchange]:
+    """Alice uses a file, and some of her calls are sent twice."""
+    db = lab.mounted(lab.alice)
+    made = []
+    for number in range(calls):
+        lab.world.wait(0.01)
+        read = lab.alice.nfs("GETATTR", db, None)
+        if number < copies:
+            lab.world.wait(pause)
+            read.again()
+            made.append(read)
+        read.answer({"status": 0})
+    lab.later(1)
+    return made
+
+
+def test_rpc_retransmit_storm__fires_for_nfs(lab: Lab) -> None:
+    made = resending(lab, 200, 25)
+    found = lab.fires("rpc-retransmit-storm", made[0].calls[1], severity=MEDIUM, client=lab.alice)
+    assert "25 of 22" in found.message
+    assert "after 1.1 s" in found.message
+
+
+@pytest.mark.parametrize(
+    ("calls", "copies", "pause"),
+    [
+        pytest.param(200, 19, 1.1, id="few"),
+        pytest.param(600, 25, 1.1, id="a small share"),
+        pytest.param(200, 25, 0.05, id="packets seen twice"),
+    ],
+)
+def test_rpc_retransmit_storm__silent_about_nfs_calls(
+    lab: Lab, calls: int, copies: int, pause: float
+) -> None:
+    resending(lab, calls, copies, pause)
+    lab.clean("rpc-retransmit-storm")
+
+
+def test_rpc_retransmit_storm__silent_about_nfs_while_the_server_restarts(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    lab.server.notify(lab.alice)
+    resending(lab, 60, 25)
     lab.silent("rpc-retransmit-storm")
 
 
