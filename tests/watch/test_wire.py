@@ -75,6 +75,7 @@ def prepared(wire: Wire, tmp_path: Path, *options: str) -> Live:
     live = Live(wire, tmp_path, *options)
     wire.replay(DEADLOCK, "--speed", QUICK)
     wait_for(lambda: "deadlock" in live.out.read_text())
+    time.sleep(1)  # what the kernel still has reaches the program that is about to go
     return live
 
 
