@@ -137,8 +137,10 @@ class Operations:
         for serial, operation in old:
             if operation.answers:
                 last = operation.answers[-1].time
-                self.answered[operation.responder] = max(last, self.answered.get(operation.responder, 0))
-            if operation.answers or operation.failure is not None:
+                if last > self.answered.get(operation.responder, 0):
+                    self.answered[operation.responder] = last
+                del self.open[serial]
+            elif operation.failure is not None:
                 del self.open[serial]
         return first
 

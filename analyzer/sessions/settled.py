@@ -93,7 +93,9 @@ class Settled:
             _forget_unlock(lock, lock.unlock)
 
     def _held(self, file: File, took: int) -> None:
-        holds = self._holds.setdefault(file.fh, array("q"))
+        holds = self._holds.get(file.fh)
+        if holds is None:
+            holds = self._holds[file.fh] = array("q")
         self._holds.move_to_end(file.fh)
         if len(holds) < HOLDS_KEPT:
             holds.append(took)
@@ -107,8 +109,10 @@ def _forget_unlock(lock: Lock, unlock: Operation) -> None:
     unlocks = lock.file.unlocks.get(lock.owner)
     if unlocks is None or unlock.removed or (lock.file.model is UNKNOWN and lock.file.held):
         return  # there it may have been more than its owner's
-    unlocks[:] = [entry for entry in unlocks if entry[3] is not unlock]
-    if not unlocks:
+    left = [entry for entry in unlocks if entry[3] is not unlock]
+    if left:
+        unlocks[:] = left
+    else:
         del lock.file.unlocks[lock.owner]
 
 
@@ -161,16 +165,16 @@ class _Stays:
             times.sort()
 
     def __call__(self, lock: Lock) -> bool:
-        unlock = lock.unlock
+        unlock, file = lock.unlock, lock.file
         return not (
             _ended_quietly(lock)
             and self._is_over(lock.request)
             and (unlock is None or self._is_over(unlock))
-            and lock.file not in self._wanted
+            and file not in self._wanted
             and lock not in self._named
-            and not _spans(lock, self._mounts.get((lock.client, lock.server)))
-            and not _spans(lock, self._signs.get(lock.server))
-            and not _spans(lock, self._misnamed.get(lock.file))
+            and not _spans(lock, self._mounts.get((lock.owner.client, file.server)))
+            and not (self._signs and _spans(lock, self._signs.get(file.server)))
+            and not (self._misnamed and _spans(lock, self._misnamed.get(file)))
         )
 
     def _is_over(self, operation: Operation) -> bool:
@@ -185,9 +189,12 @@ class _Stays:
 
 def _ended_quietly(lock: Lock) -> bool:
     """Whether a lock came and went without anything to remark."""
-    ends = lock.server_end, lock.client_end
+    server, client = lock.server_end, lock.client_end
     return (
-        all(end is not None and end.reason in QUIETLY for end in ends)
+        server is not None
+        and client is not None
+        and server.reason in QUIETLY
+        and client.reason in QUIETLY
         and lock.how == "reply"
         and lock.monitored
         and not (lock.denials or lock.reclaimed or lock.owner.is_shared)
