@@ -163,7 +163,7 @@ class Engine:
         """Connections of which one side is there, goes on, and nothing of the other was captured.
 
         Who sends bytes after its SYN was answered. TCP sends again what nobody acknowledges: where that never
-        happened in a connection of so many ns, somebody did.
+        happened in a connection of so many ns, somebody did. Not where the two talk on another connection.
         """
         from analyzer.sessions.connections import OneWay
 
@@ -178,10 +178,15 @@ class Engine:
         one_sided &= ~both_opened & (state & RST_SEEN == 0)
         goes_on = flows.last_time[:rows] - flows.first_time[:rows] >= longer
         one_sided &= goes_on | (state & SYN_SEEN != 0)
+        alone = np.flatnonzero(one_sided)
+        ends = np.stack((flows.host0[:rows], flows.host1[:rows]), 1)
+        speaking = np.flatnonzero((segments > 0) & np.isin(ends, ends[alone]))
+        spoken = {(int(ends.flat[at]), int(ends.flat[at ^ 1])) for at in speaking.tolist()}
         found = []
-        for flow in np.flatnonzero(one_sided).tolist():
-            ends = int(flows.host0[flow]), int(flows.host1[flow])
-            here, missing = ends if heard[flow, 0] else ends[::-1]
+        for flow in alone.tolist():
+            here, missing = ends[flow].tolist() if heard[flow, 0] else ends[flow, ::-1].tolist()
+            if (missing, here) in spoken:
+                continue
             frame, time = int(flows.first_frame[flow]), int(flows.first_time[flow])
             found.append(OneWay(flow, here, missing, frame, time))
         return found

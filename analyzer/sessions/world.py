@@ -443,6 +443,7 @@ class Sessions:
             first, last = requests[0].call, requests[-1].call
             many = len(requests) >= self.settings[ONE_WAY_CALLS]
             single = all(not one.answers and one.failure is None and len(one.calls) == 1 for one in requests)
+            single &= not self.hosts.packets(missing)
             if many and single and last.time - first.time >= self.settings[ONE_WAY_WATCHED]:
                 found.append(OneWay(first.flow, here, missing, first.frame, first.time))
         return found

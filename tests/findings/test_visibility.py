@@ -99,6 +99,20 @@ def test_capture_blind_spot__silent_about_a_server_that_is_dead(lab: Lab) -> Non
     assert "unlock-unanswered" in {f.code for f in lab.findings()}
 
 
+def test_capture_blind_spot__silent_about_one_odd_connection_of_two_that_talk(linux: Lab) -> None:
+    db = linux.mounted(linux.alice)
+    linux.alice.lock(db, 1)
+    odd = linux.world.connect(linux.alice.address, linux.server.address, 9)
+    odd.send(0, bytes(40))
+    for packet in linux.world.packets[-5:]:  # the SYN and the bytes are there, their answers are not
+        packet.captured = packet.data[26:30] == ipaddress.ip_address(linux.alice.address).packed
+    linux.server.cut_from(linux.alice)
+    linux.alice.unlock(db, 1, reply=None)
+    linux.later(200)
+    linux.fires("unlock-unanswered", client=linux.alice)
+    linux.silent("capture-blind-spot")
+
+
 def test_capture_blind_spot__fires_for_connections_that_went_over_to_tls(lab: Lab) -> None:
     how: dict[str, Any] = {"port": 2049, "transport": "tcp", "flavor": AUTH_TLS}
     probes = [lab.alice.call(lab.server, (100003, 3), 0, {}, reply={}, **how) for _ in range(2)]
