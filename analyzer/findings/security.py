@@ -79,8 +79,9 @@ def nlm_auth_anomaly(s: Sessions) -> Iterator[Case]:
     foreign name for that host's: its reboot frees the lock, and its UNLOCK does.
 
     ## What to do
-    Compare with the export list (`exportfs -v`); lockd takes AUTH_NONE and AUTH_SYS only. Let a host have one
-    name, and do not change that while it has mounts.
+    Compare with the export list (`exportfs -v`); lockd takes AUTH_NONE and AUTH_SYS only.
+
+    Where names differ, let a host have one, and do not change that while it has mounts.
 
     ## Evidence
     Each call with its flavor, and the refusal; the first and the last request in another name.
@@ -133,6 +134,7 @@ def _misnamed(s: Sessions) -> Iterator[Case]:
             Place(first.frame, first.time),
             Place(last.frame, last.time),
             severity=LOW if others else INFO,
+            remedy="Let a host have one name, and do not change that while it has mounts.",
             server=server,
             client=client,
             peer=others[0] if others else -1,
