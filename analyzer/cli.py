@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -357,7 +358,7 @@ def _export(args: argparse.Namespace) -> int:
     from analyzer.render.output import binary_output
 
     with binary_output(args.output) as stream:
-        late = export(lambda taps: _analysis(args, veil, taps), args.table, style, stream, filters)
+        late = export(partial(_analysis, args, veil), args.table, style, stream, filters)
     if late:
         sys.stderr.write(f"lockscope: {late} replies came too late to be put beside their calls\n")
     return DONE
@@ -502,7 +503,9 @@ def _veil(args: argparse.Namespace) -> Veil | None:
     return veil(args.anonymize, args.anonymize_key)
 
 
-def _analysis(args: argparse.Namespace, veil: Veil | None = None, taps: Sequence[Any] = ()) -> Analysis:
+def _analysis(
+    args: argparse.Namespace, veil: Veil | None = None, taps: Sequence[Any] = (), names_only: bool = False
+) -> Analysis:
     """Analyse, with what a terminal shows meanwhile; all locks are kept for those who show them all."""
     from analyzer.engine import analyze
     from analyzer.render import terminal
@@ -517,6 +520,7 @@ def _analysis(args: argparse.Namespace, veil: Veil | None = None, taps: Sequence
             on_progress=terminal.show_progress if shows else None,
             taps=taps if veil is None else (veil, *taps),
             whole=args.verb in ALL_LOCKS or getattr(args, "table", None) in ALL_LOCKS,
+            names_only=names_only,
         )
     finally:
         if shows:

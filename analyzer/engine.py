@@ -110,9 +110,11 @@ class Engine:
         flows: int = MOST_FLOWS,
         front: Front | None = None,
         whole: bool = True,
+        names_only: bool = False,
     ) -> None:
-        """`front` None: one of its own, of so many `flows`; `whole`: keep all locks."""
-        from analyzer.records.decode import Records
+        """`front` None: one of its own, of so many `flows`; `whole`: keep all locks; `names_only`: follow
+        what names files, and no locks."""
+        from analyzer.records.decode import FOLLOWED, NAMING, Records
         from analyzer.sessions.world import Sessions
 
         self.compiled = compiled
@@ -120,7 +122,7 @@ class Engine:
         self.faults: Faults = self.front.faults
         self.memory = self.front.memory
         self.packets = self.front.packets
-        self.records = Records(compiled, self.faults)
+        self.records = Records(compiled, self.faults, NAMING if names_only else FOLLOWED)
         self.sessions = Sessions(self.records.handles, server_model, settings)
         self.sessions.connections.acked = self.front.assembler.acked
         self.sessions.connections.one_way = self.one_way
@@ -290,13 +292,15 @@ def analyze(
     on_progress: Callable[[int, int | None], None] | None = None,
     taps: Sequence[Tap] = (),
     whole: bool = True,
+    names_only: bool = False,
 ) -> Analysis:
     """Analyse captures as one, in time order.
 
     `compiled` None lets the size decide. `on_compile` is called once if kernels must be compiled first,
     `on_progress` per block with bytes read and total (None for a pipe). `whole` False lets go of locks of
     which no rule has anything to say: findings are the same, memory does not grow with the capture, and
-    tables of locks lack rows. Raises `AnalyzerError`.
+    tables of locks lack rows. `names_only` follows what names files, for taps, and finds nothing. Raises
+    `AnalyzerError`.
     """
     found, skipped = find_captures(paths)
     if compiled is None:
@@ -325,7 +329,7 @@ def analyze(
         if compiled:
             at_work.enter_context(quick_switches())
         delivered = ahead(deliveries())
-        engine = Engine(compiled, server_model, settings, front=front, whole=whole)
+        engine = Engine(compiled, server_model, settings, front=front, whole=whole, names_only=names_only)
         engine.taps.extend(taps)
         engine.places = merger.places
         readings = ahead(map(engine.read, delivered))
@@ -334,7 +338,7 @@ def analyze(
         for reading in readings:
             engine.take(reading)
         engine.close()
-        findings = evaluate(engine.sessions, codes)
+        findings = evaluate(engine.sessions, () if names_only else codes)
     health = engine.health()
     infos = [capture_info(one.reader.source.path, one.reader) for one in merger.opened]
     health.dropped_by_capture = sum(info.drops for info in infos)

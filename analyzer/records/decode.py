@@ -14,7 +14,7 @@ Never: judges; knows what a ledger is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -39,6 +39,8 @@ from analyzer.schema.scalar import decode_one
 from analyzer.tables import UDP, Bytes, Messages, first_rows
 
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
+NAMING = (MOUNT,)
+"""Those that name files: what a table of calls needs beside NFS."""
 OPEN_CALLS = 1 << 17
 IDENTITIES = 4096  # credentials remembered by their bytes
 CALL_COLUMNS = (
@@ -67,8 +69,10 @@ class Batch(NamedTuple):
 class Records:
     """The record stage. Keeps the open calls of the followed programs, at most `OPEN_CALLS`."""
 
-    def __init__(self, compiled: bool, faults: Faults) -> None:
+    def __init__(self, compiled: bool, faults: Faults, followed: Collection[int] = FOLLOWED) -> None:
+        """`followed`: the programs of which every message becomes an object."""
         self._compiled = compiled
+        self._followed = followed
         self._faults = faults
         self.handles = HandleTable(compiled, faults)
         self._sift = Sifter(compiled)
@@ -89,7 +93,7 @@ class Records:
         is_call = m.reply[rest] == 0
         self._count(m, sifted.asked, rest[is_call])
         found: list[tuple[int, Event]] = []
-        remarkable = _remarkable(m, rest)
+        remarkable = _remarkable(m, rest, self._followed)
         found.extend(self._calls(memory, m, rest[remarkable & is_call]))
         more, activity = self._nfs.decode(memory, m, sifted)
         found.extend(more)
@@ -265,13 +269,13 @@ class Records:
         return self._decoders[key]
 
 
-def _remarkable(m: Messages, rows: Rows) -> NDArray[np.bool_]:
+def _remarkable(m: Messages, rows: Rows, followed: Collection[int]) -> NDArray[np.bool_]:
     """Which rows become objects: the followed programs, NFS calls that do not exist, were refused, or ask for
     TLS (RFC 9289 4.1; answers to NULL are taken with them)."""
     program, procedure = m.program[rows], m.procedure[rows]
     undeclared = (m.version[rows] == 3) & (procedure > LAST_PROCEDURE)
     refused = (m.reply[rows] != 0) & (m.status[rows] > 0)
-    found: NDArray[np.bool_] = np.isin(program, FOLLOWED)
+    found: NDArray[np.bool_] = np.isin(program, [*followed])
     secured = np.where(m.reply[rows] != 0, procedure == 0, m.flavor[rows] == AUTH_TLS)
     found |= (program == NFS) & (undeclared | refused | secured)
     return found

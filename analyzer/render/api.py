@@ -119,22 +119,22 @@ class Analysis:
             from analyzer.render.export import table
             from analyzer.render.tables import to_pandas
 
-            self._tables[name] = to_pandas(table(lambda _: self._analysed, name))
+            self._tables[name] = to_pandas(table(lambda *_: self._analysed, name))
         return self._tables[name]
 
-    def _analyze(self, taps: Sequence[Any] = ()) -> Analysed:
-        if self._veil is None:
-            return analyze(self._paths, **self._judging, taps=taps)
-        analysed = analyze(self._paths, **self._judging, taps=(self._veil, *taps))
-        self._veil.rename(analysed)
+    def _analyze(self, taps: Sequence[Any] = (), names_only: bool = False) -> Analysed:
+        veils = () if self._veil is None else (self._veil,)
+        analysed = analyze(self._paths, **self._judging, taps=(*veils, *taps), names_only=names_only)
+        for veil in veils:
+            veil.rename(analysed)
         return analysed
 
     def _calls(self, keep: bool) -> pd.DataFrame:
         from analyzer.render.export import table
         from analyzer.render.tables import to_pandas
 
-        def analyse(taps: Sequence[Any]) -> Analysed:
-            analysed = self._analyze(taps)
+        def analyse(taps: Sequence[Any], names_only: bool) -> Analysed:
+            analysed = self._analyze(taps, names_only and not keep)
             if keep:
                 self._analysed = analysed
             return analysed

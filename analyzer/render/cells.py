@@ -49,6 +49,7 @@ PATHS = ("path", "dir_path")
 KINDS = {"int": INT, "uint": UINT, "time": TIME, "duration": DURATION, "wire": TEXT, "hex": HEX}
 MOST_WORDS = 8 << 20  # bytes of words that are known at once
 MOST_FORMS = 64
+UNASKED = -2  # instead of the number of a word
 TRUTHS = ("false", "true")
 
 
@@ -107,6 +108,8 @@ class Dictionary:
         self._words = Words()
         self._by_code: dict[str, list[int]] = {}
         self._hosts: I32 = np.full(1, -1, np.int32)
+        self._paths: I32 = np.full(0, UNASKED, np.int32)
+        self._named = -1  # when these paths were asked for
 
     def lookups(self, chunk: Chunk, engine: Any) -> Lookups:
         """What the codes of a chunk mean now."""
@@ -140,11 +143,17 @@ class Dictionary:
 
     def _of_paths(self, chunk: Chunk, engine: Any) -> I32:
         met = _met(piece.values for name in PATHS for piece in chunk.pieces.get(name, ()))
-        handles = met.tolist()
-        paths = engine.sessions.handles.paths(handles)
-        numbers = np.full(handles[-1] + 1 if handles else 0, -1, np.int32)
-        numbers[met] = self._words.numbers(map(paths.get, handles))
-        return numbers
+        handles = engine.sessions.handles
+        if handles.changes != self._named:
+            self._named, self._paths = handles.changes, self._paths[:0]
+        size = int(met[-1]) + 1 if len(met) else 0
+        if size > len(self._paths):
+            more = np.full(2 * size - len(self._paths), UNASKED, np.int32)
+            self._paths = np.concatenate([self._paths, more])
+        new = met[self._paths[met] == UNASKED].tolist()
+        paths = handles.paths(new)
+        self._paths[new] = self._words.numbers(map(paths.get, new))
+        return self._paths
 
 
 def cells(chunk: Chunk, lookups: Lookups) -> Cells:

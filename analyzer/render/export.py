@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet", "jsonl")
 
-Analyse = Callable[[Sequence[Any]], "Analysis"]
-"""Analyses with the taps it is given."""
+Analyse = Callable[[Sequence[Any], bool], "Analysis"]
+"""Analyses with the taps it is given; True: only as far as it takes to name files."""
 
 
 def export(analyse: Analyse, name: str, style: str, stream: IO[bytes], filters: Filters) -> int:
@@ -38,7 +38,7 @@ def export(analyse: Analyse, name: str, style: str, stream: IO[bytes], filters: 
     from analyzer.render.tables import writer
 
     out = writer(style, name, stream)
-    view = View(analyse(()), filters)
+    view = View(analyse((), False), filters)
     out.write(from_rows(name, rows.TABLES[name](view)))
     out.close()
     return 0
@@ -53,7 +53,8 @@ def _calls(analyse: Analyse, style: str, stream: IO[bytes], filters: Filters) ->
 
             return at_work.enter_context(CallsTable(style, stream, filters))
 
-        analysis = analyse([lambda *block: table().calls(*block)])
+        # whom a filter means is known from all that names hosts
+        analysis = analyse([lambda *block: table().calls(*block)], filters.is_open)
         late = table().finish()
     View(analysis, filters)  # complains of a host that nobody is called
     return late
@@ -77,13 +78,13 @@ def table(analyse: Analyse, name: str) -> Any:
     from analyzer.render.tables import joined
 
     if name != "calls":
-        return from_rows(name, rows.TABLES[name](View(analyse(()))))
+        return from_rows(name, rows.TABLES[name](View(analyse((), False))))
     parts: list[Any] = [from_rows("calls", ())]
 
     def ready(chunk: Chunk, engine: Any) -> None:
         parts.append(from_chunk(chunk, range(chunk.rows), calls, engine))
 
     calls = Calls(ready, window=None)
-    analyse([calls])
+    analyse([calls], True)
     calls.finish()
     return joined(parts)

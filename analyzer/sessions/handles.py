@@ -70,6 +70,7 @@ class Handles:
         self._attributes: dict[int, tuple[int, int]] = {}  # fsid, fileid
         self._by_file: dict[tuple[int, int, int], list[int]] = {}
         self._canonical: dict[int, int] = {}
+        self.changes = 0  # of names: while it stays, so do paths
         self._export: I32 = np.full(1024, NO_EXPORT, np.int32)
         self._seen = 0
 
@@ -103,6 +104,7 @@ class Handles:
     def give_up(self, handles: Iterable[int]) -> None:
         """Forget all about these handles."""
         gone = list(handles)
+        self.changes += 1
         for handle in gone:
             parent = self.parents.pop(handle, None)
             if parent is not None and self.children.get(parent) == handle:
@@ -168,7 +170,9 @@ class Handles:
         if text not in export.paths:
             export.paths.append(text)
         export.roots.add(handle)
-        self.roots.setdefault(handle, text)
+        if handle not in self.roots:
+            self.roots[handle] = text
+            self.changes += 1
         return export
 
     def named(self, directory: int, name: bytes, handle: int) -> None:
@@ -183,6 +187,7 @@ class Handles:
             self._counted(handle, 1)
         self.children[directory, name] = handle
         self.parents[handle] = (directory, name)
+        self.changes += 1
 
     def unnamed(self, directory: int, name: bytes) -> int:
         """`name` was removed; the handle it had, or -1, whose last name is kept for display."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.engine import analyze
+from analyzer.engine import Analysis, analyze
 from analyzer.records.calls import Calls, Chunk
 from analyzer.render import cells as cells_module
 from analyzer.render import lines
@@ -158,7 +158,11 @@ def test_chosen_rows_in_little_room(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_capture(name: str, compiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = hostile(tmp_path / "hostile.pcap") if name == "hostile" else CAPTURES / "lab" / f"{name}.pcap"
     by_arrow = io.BytesIO()
-    export(lambda taps: analyze([str(path)], taps=taps, compiled=False), "calls", "csv", by_arrow, Filters())
+
+    def analyse(taps: Sequence[Any], names_only: bool) -> Analysis:
+        return analyze([str(path)], taps=taps, compiled=False, names_only=names_only)
+
+    export(analyse, "calls", "csv", by_arrow, Filters())
     monkeypatch.setattr(cells_module, "MOST_WORDS", 0)  # forgets what it can
     found: list[bytes] = []
 
