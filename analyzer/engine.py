@@ -114,7 +114,7 @@ class Engine:
     ) -> None:
         """`front` None: one of its own, of so many `flows`; `whole`: keep all locks; `names_only`: follow
         what names files, and no locks."""
-        from analyzer.records.decode import FOLLOWED, NAMING, Records
+        from analyzer.records.decode import Records
         from analyzer.sessions.world import Sessions
 
         self.compiled = compiled
@@ -122,7 +122,7 @@ class Engine:
         self.faults: Faults = self.front.faults
         self.memory = self.front.memory
         self.packets = self.front.packets
-        self.records = Records(compiled, self.faults, NAMING if names_only else FOLLOWED)
+        self.records = Records(compiled, self.faults, names_only)
         self.sessions = Sessions(self.records.handles, server_model, settings)
         self.sessions.connections.acked = self.front.assembler.acked
         self.sessions.connections.one_way = self.one_way

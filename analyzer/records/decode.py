@@ -40,7 +40,7 @@ from analyzer.tables import UDP, Bytes, Messages, first_rows
 
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 NAMING = (MOUNT,)
-"""Those that name files: what a table of calls needs beside NFS."""
+"""Programs of which every message becomes an object: all, or those that name files."""
 OPEN_CALLS = 1 << 17
 IDENTITIES = 4096  # credentials remembered by their bytes
 CALL_COLUMNS = (
@@ -69,14 +69,14 @@ class Batch(NamedTuple):
 class Records:
     """The record stage. Keeps the open calls of the followed programs, at most `OPEN_CALLS`."""
 
-    def __init__(self, compiled: bool, faults: Faults, followed: Collection[int] = FOLLOWED) -> None:
-        """`followed`: the programs of which every message becomes an object."""
+    def __init__(self, compiled: bool, faults: Faults, names_only: bool = False) -> None:
+        """`names_only`: read what names files, and nothing else."""
         self._compiled = compiled
-        self._followed = followed
+        self._followed = NAMING if names_only else FOLLOWED
         self._faults = faults
         self.handles = HandleTable(compiled, faults)
         self._sift = Sifter(compiled)
-        self._nfs = NfsRecords(compiled, self.handles)
+        self._nfs = NfsRecords(compiled, self.handles, names_only)
         self._decoders: dict[tuple[Kind, int], RowDecoder | None] = {}
         self._known: dict[bytes, Identity] = {}
         self._open: OrderedDict[int, Call] = OrderedDict()

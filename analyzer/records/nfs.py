@@ -120,8 +120,10 @@ def stales(
 class NfsRecords:
     """Reads the NFSv3 messages of a block."""
 
-    def __init__(self, compiled: bool, handles: HandleTable) -> None:
+    def __init__(self, compiled: bool, handles: HandleTable, names_only: bool = False) -> None:
+        """`names_only`: read what names files, and nothing else."""
         self._compiled = compiled
+        self._names_only = names_only
         self._handles = handles
         self._decoders: dict[tuple[int, int, tuple[str, ...]], Decoder] = {}
         self._novel = compiled_kernel(novel_names) if compiled else novel_names
@@ -138,8 +140,9 @@ class NfsRecords:
     def decode(self, memory: Bytes, m: Messages, sifted: Sifted) -> tuple[list[Found], Activity]:
         """Events (with their row in the block) and activity of the NFSv3 rows."""
         found: list[Found] = []
-        activity, fhs = self._activity(memory, m, sifted.calls)
-        found.extend(self._io(memory, m, sifted.calls, fhs))
+        activity, fhs = self._activity(memory, m, sifted.calls[:0] if self._names_only else sifted.calls)
+        if not self._names_only:
+            found.extend(self._io(memory, m, sifted.calls, fhs))
         found.extend(_resent(m, sifted.calls))
         for procedure, rows in enumerate(sifted.good):
             if not len(rows):
@@ -154,6 +157,8 @@ class NfsRecords:
                 found.extend(self._links(memory, m, rows))
             elif procedure == READDIRPLUS:
                 found.extend(self._listings(memory, m, rows))
+            elif self._names_only:
+                continue
             elif procedure == GETATTR:
                 self._attributes(memory, m, rows)
             elif procedure in (WRITE, COMMIT):
