@@ -41,7 +41,7 @@ from analyzer.tables import UDP, Bytes, Messages, first_rows
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 NAMING = (MOUNT,)
 """Programs of which every message becomes an object: all, or those that name files."""
-OPEN_CALLS = 1 << 17
+OPEN_CALLS = 1 << 15  # the reply to an older one tells enough of its call
 IDENTITIES = 4096  # credentials remembered by their bytes
 CALL_COLUMNS = (
     *("call", "frame", "time", "src", "dst", "sport", "dport", "transport", "flow", "side"),
