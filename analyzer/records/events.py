@@ -166,9 +166,7 @@ class Resent:
     client: int
     server: int
     frames: list[int]  # of the copies
-    waited: list[
-        int
-    ]  # since the call that each is a copy of, ns; at least that if that is older than the block
+    waited: list[int]  # since the call that each is a copy of, ns; at least that if it is long ago
 
 
 @dataclass(slots=True, eq=False)

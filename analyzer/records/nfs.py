@@ -35,6 +35,7 @@ from analyzer.words import views, word
 
 HANDLE_LIMIT = 64
 NAMES_REMEMBERED = 1 << 18
+SENT_REMEMBERED = 1 << 16  # calls whose time a copy may ask for; a power of two
 GETATTR, SETATTR, LOOKUP, WRITE, CREATE, MKDIR, SYMLINK, MKNOD = 1, 2, 3, 7, 8, 9, 10, 11
 REMOVE, RMDIR, RENAME, LINK, READDIRPLUS, COMMIT = 12, 13, 14, 15, 17, 21
 STALE = 70  # NFS3ERR_STALE (RFC 1813 2.6)
@@ -134,6 +135,7 @@ class NfsRecords:
         self._slots = new_slots(NAMES_REMEMBERED)
         self._used = 0
         self._verifiers: dict[int, bytes] = {}
+        self._sent: I64 = np.zeros(SENT_REMEMBERED, np.int64)  # times of calls by serial number
         self._first_serial = 0
         self._fh_of_call: I32 = np.empty(0, np.int32)
 
@@ -143,7 +145,7 @@ class NfsRecords:
         activity, fhs = self._activity(memory, m, sifted.calls[:0] if self._names_only else sifted.calls)
         if not self._names_only:
             found.extend(self._io(memory, m, sifted.calls, fhs))
-        found.extend(_resent(m, sifted.calls))
+            found.extend(self._resent(m, sifted.calls))
         for procedure, rows in enumerate(sifted.good):
             if not len(rows):
                 continue
@@ -184,6 +186,31 @@ class NfsRecords:
             column[calls] for column in (m.frame, m.time, m.src, m.dst, m.flow, m.procedure)
         )
         return Activity(frame, time, src, dst, flow, fhs, procedure), fhs
+
+    def _resent(self, m: Messages, calls: Rows) -> Iterator[Found]:
+        """The calls that were sent before, by client and server."""
+        if not len(calls):
+            return
+        first, serials, times = m.retransmit_of[calls], m.call[calls], m.time[calls]
+        again = np.flatnonzero(first >= 0)
+        if len(again):
+            waited = times[again] - self._when(first[again], serials, times)
+            rows = calls[again]
+            pairs = m.src[rows] << 32 | m.dst[rows]
+            for pair in np.unique(pairs).tolist():
+                mine = np.flatnonzero(pairs == pair)
+                row = int(rows[mine[0]])
+                yield row, Resent(*_where(m, row), m.frame[rows[mine]].tolist(), waited[mine].tolist())
+        self._sent[serials & len(self._sent) - 1] = times
+
+    def _when(self, wanted: I64, serials: I64, times: I64) -> I64:
+        """When calls were sent: of this block, lately, or before all that is remembered."""
+        place = np.minimum(np.searchsorted(serials, wanted), len(serials) - 1)
+        lately = self._sent[wanted & len(self._sent) - 1]
+        known = wanted > int(serials[0]) - len(self._sent)
+        if not known.all():
+            lately = np.where(known, lately, self._sent[self._sent > 0].min(initial=int(times[0])))
+        return np.where(serials[place] == wanted, times[place], lately)
 
     def _asked_of(self, memory: Bytes, m: Messages, rows: Rows) -> I32:
         """The handle that heads the call of each reply: known from this block, else read again."""
@@ -412,24 +439,6 @@ class NfsRecords:
             out,
         )
         return out
-
-
-def _resent(m: Messages, calls: Rows) -> Iterator[Found]:
-    """The calls that were sent before, by client and server."""
-    first = m.retransmit_of[calls]
-    again = np.flatnonzero(first >= 0)
-    if not len(again):
-        return
-    serials, times = m.call[calls], m.time[calls]
-    place = np.minimum(np.searchsorted(serials, first[again]), len(calls) - 1)
-    here = serials[place] == first[again]
-    waited = times[again] - np.where(here, times[place], times[0])
-    rows = calls[again]
-    pairs = m.src[rows] << 32 | m.dst[rows]
-    for pair in np.unique(pairs).tolist():
-        mine = np.flatnonzero(pairs == pair)
-        row = int(rows[mine[0]])
-        yield row, Resent(*_where(m, row), m.frame[rows[mine]].tolist(), waited[mine].tolist())
 
 
 def _where(m: Messages, row: int) -> tuple[int, int, int, int]:

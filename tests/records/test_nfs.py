@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from analyzer.records.events import Done, Io, Naming, Renaming, Stale, Verifier
+from analyzer.records import nfs
+from analyzer.records.events import Done, Io, Naming, Renaming, Resent, Stale, Verifier
 from tests.findings.lab import Lab
 from tests.records.stream import Stream
 from tests.world import File
@@ -248,3 +249,32 @@ def test_every_mode_and_block_size_says_the_same(lab: Lab) -> None:
     plain = Stream(lab).plain()
     assert Stream(lab, compiled=True).plain() == plain
     assert sorted(map(repr, Stream(lab, rows=2).plain())) == sorted(map(repr, plain))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1 << 16])
+def test_a_copy_knows_how_long_it_was_waited_for(lab: Lab, rows: int) -> None:
+    """However a capture is cut into blocks."""
+    db = lab.mounted(lab.alice)
+    asked = lab.alice.nfs("GETATTR", db, None)
+    for _ in range(30):
+        lab.world.wait(0.1)
+        lab.alice.getattr(db)
+    asked.again()
+    waited = [ns for event in Stream(lab, rows).of(Resent) for ns in event.waited]
+    assert waited == [asked.calls[1].time - asked.calls[0].time]
+
+
+@pytest.mark.parametrize("rows", [1, 1 << 16])
+def test_a_copy_of_a_call_long_ago_was_waited_for_as_long_as_is_known(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nfs, "SENT_REMEMBERED", 4)
+    lab = Lab()
+    db = lab.mounted(lab.alice)
+    asked = lab.alice.nfs("GETATTR", db, None)
+    for _ in range(9):
+        lab.world.wait(0.1)
+        lab.alice.getattr(db)
+    asked.again()
+    (waited,) = (ns for event in Stream(lab, rows).of(Resent) for ns in event.waited)
+    assert 300_000_000 <= waited <= asked.calls[1].time - asked.calls[0].time
