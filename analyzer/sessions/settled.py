@@ -20,7 +20,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from analyzer.sessions import operations as op
-from analyzer.sessions.model import File, Lock
+from analyzer.sessions.model import File, Lock, Owner
 from analyzer.sessions.operations import LATELY, Operation
 from analyzer.sessions.servers import UNKNOWN
 
@@ -63,57 +63,69 @@ class Settled:
             return
         closed = operations.close(REQUESTS_KEPT)
         wanted = _wanted(s)
-        ledger, stays = s.ledger, _Stays(s, closed, wanted)
-        kept: list[Lock] = []
-        for lock in ledger.locks:
-            if lock.request.call.serial >= closed or stays(lock):
-                kept.append(lock)
-            else:
-                self._let_go(lock)
-        ledger.locks[:] = kept
+        ledger, is_settled = s.ledger, _IsSettled(s, closed, wanted)
+        # locks are in the order in which they were granted: nearly all that follow are of later requests
+        old = next((i for i, lock in enumerate(ledger.locks) if lock.request.call.serial >= closed), None)
+        gone = [lock for lock in ledger.locks[:old] if is_settled(lock)]
+        if gone:
+            let_go = set(gone)
+            ledger.locks[:old] = [lock for lock in ledger.locks[:old] if lock not in let_go]
+            self._let_go(gone)
         _forget_idle(s, wanted)
         if len(ledger.owners) + len(ledger.files) > self._crowd:
             drop_unused(s)
             self._crowd = 2 * (len(ledger.owners) + len(ledger.files))
-        self._next = operations.requests + max(REQUESTS_KEPT, len(kept)) // 2
+        self._next = operations.requests + max(REQUESTS_KEPT, len(ledger.locks)) // 2
 
-    def _let_go(self, lock: Lock) -> None:
-        request, file, end = lock.request, lock.file, lock.server_end
-        assert end is not None
-        self.count += 1
-        name = lock.client, request.caller
-        if name in self.last_use or len(self.last_use) < NAMES_KEPT:
-            self.last_use[name] = max(lock.number, self.last_use.get(name, 0))
-        if len(self._had) < HAD_KEPT:
-            self._had.add((lock.client, file.fh))
-        file.settled = max(file.settled, lock.granted.time)
-        self._held(file, end.time - lock.granted.time)
-        request.lock = None  # a circle, which nobody would collect
-        if lock.unlock is not None:
-            _forget_unlock(lock, lock.unlock)
+    def _let_go(self, gone: list[Lock]) -> None:
+        self.count += len(gone)
+        last: dict[Owner, int] = {}
+        owners: dict[File, set[Owner]] = {}
+        unlocks: set[Operation] = set()  # of which nothing is left
+        for lock in gone:
+            file, end, unlock = lock.file, lock.server_end, lock.unlock
+            assert end is not None
+            last[lock.owner] = lock.number
+            if file in owners:
+                owners[file].add(lock.owner)
+            else:
+                owners[file] = {lock.owner}
+            file.settled = max(file.settled, lock.granted.time)
+            self._held(file.fh, end.time - lock.granted.time)
+            lock.request.lock = None  # a circle, which nobody would collect
+            if unlock is not None:
+                unlock.removed = [piece for piece in unlock.removed if piece[2] is not lock]
+                if not unlock.removed:
+                    unlocks.add(unlock)
+        for owner, number in last.items():
+            name = owner.client, owner.caller
+            if name in self.last_use or len(self.last_use) < NAMES_KEPT:
+                self.last_use[name] = max(number, self.last_use.get(name, 0))
+        for file, some in owners.items():
+            if len(self._had) < HAD_KEPT:
+                self._had.update((owner.client, file.fh) for owner in some)
+            # at a server that is not known an UNLOCK may have been more than its owner's
+            if not (file.model is UNKNOWN and file.held):
+                for owner in some:
+                    _forget_unlocks(file, owner, unlocks)
 
-    def _held(self, file: File, took: int) -> None:
-        holds = self._holds.get(file.fh)
+    def _held(self, fh: int, took: int) -> None:
+        holds = self._holds.get(fh)
         if holds is None:
-            holds = self._holds[file.fh] = array("q")
-        self._holds.move_to_end(file.fh)
+            holds = self._holds[fh] = array("q")
+            if len(self._holds) > FILES_KEPT:
+                self._holds.popitem(last=False)
         if len(holds) < HOLDS_KEPT:
             holds.append(took)
-        if len(self._holds) > FILES_KEPT:
-            self._holds.popitem(last=False)
 
 
-def _forget_unlock(lock: Lock, unlock: Operation) -> None:
-    """The UNLOCK of a lock that is let go of; with the last of its locks, itself."""
-    unlock.removed = [piece for piece in unlock.removed if piece[2] is not lock]
-    unlocks = lock.file.unlocks.get(lock.owner)
-    if unlocks is None or unlock.removed or (lock.file.model is UNKNOWN and lock.file.held):
-        return  # there it may have been more than its owner's
-    left = [entry for entry in unlocks if entry[3] is not unlock]
+def _forget_unlocks(file: File, owner: Owner, gone: set[Operation]) -> None:
+    """The UNLOCKs of locks that are let go of."""
+    left = [entry for entry in file.unlocks.get(owner, ()) if entry[3] not in gone]
     if left:
-        unlocks[:] = left
+        file.unlocks[owner][:] = left
     else:
-        del lock.file.unlocks[lock.owner]
+        file.unlocks.pop(owner, None)
 
 
 def _wanted(s: Sessions) -> set[File | None]:
@@ -137,8 +149,8 @@ def _forget_idle(s: Sessions, wanted: set[File | None]) -> None:
                 del file.unlocks[owner]
 
 
-class _Stays:
-    """Whether a lock stays."""
+class _IsSettled:
+    """Whether a lock is settled."""
 
     def __init__(self, s: Sessions, closed: int, wanted: set[File | None]) -> None:
         """`closed`: requests before this one are not repeated; `wanted`: files of which all locks stay."""
@@ -165,11 +177,18 @@ class _Stays:
             times.sort()
 
     def __call__(self, lock: Lock) -> bool:
-        unlock, file = lock.unlock, lock.file
-        return not (
-            _ended_quietly(lock)
+        server, client, unlock, file = lock.server_end, lock.client_end, lock.unlock, lock.file
+        return (
+            server is not None
+            and client is not None
+            and server.reason in QUIETLY
+            and client.reason in QUIETLY
+            and lock.how == "reply"
             and self._is_over(lock.request)
             and (unlock is None or self._is_over(unlock))
+            and lock.monitored
+            and not (lock.denials or lock.reclaimed or lock.owner.is_shared)
+            and lock.lost is None
             and file not in self._wanted
             and lock not in self._named
             and not _spans(lock, self._mounts.get((lock.owner.client, file.server)))
@@ -185,21 +204,6 @@ class _Stays:
             and answers[0].status == op.GRANTED
             and operation.call.serial < self._closed
         )
-
-
-def _ended_quietly(lock: Lock) -> bool:
-    """Whether a lock came and went without anything to remark."""
-    server, client = lock.server_end, lock.client_end
-    return (
-        server is not None
-        and client is not None
-        and server.reason in QUIETLY
-        and client.reason in QUIETLY
-        and lock.how == "reply"
-        and lock.monitored
-        and not (lock.denials or lock.reclaimed or lock.owner.is_shared)
-        and lock.lost is None
-    )
 
 
 def _spans(lock: Lock, times: list[int] | None) -> bool:
