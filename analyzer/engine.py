@@ -13,6 +13,7 @@ Never: interprets a byte itself.
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ ALWAYS_PLAIN = 1 << 20
 PLAIN_WHEN_COLD = 8 << 20
 ROCE_PORT = 4791  # IANA roce; over it, RPC is what RFC 8166 makes of it
 PACKED = 8  # a compressed capture is taken for this many times its size
+FITS = 128 << 20
+"""Bytes of captures of which all locks are kept, for to let go of them takes half as long again as to follow
+them: if all of it were lock calls they would take five times as much."""
 
 
 T = TypeVar("T")
@@ -298,13 +302,14 @@ def analyze(
 
     `compiled` None lets the size decide. `on_compile` is called once if kernels must be compiled first,
     `on_progress` per block with bytes read and total (None for a pipe). `whole` False lets go of locks of
-    which no rule has anything to say: findings are the same, memory does not grow with the capture, and
-    tables of locks lack rows. `names_only` follows what names files, for taps, and finds nothing. Raises
-    `AnalyzerError`.
+    which no rule has anything to say, where captures are large: findings are the same, memory does not grow
+    with the capture, and tables of locks lack rows. `names_only` follows what names files, for taps, and
+    finds nothing. Raises `AnalyzerError`.
     """
     found, skipped = find_captures(paths)
+    size = unpacked_size(found)
     if compiled is None:
-        compiled = worth_compiling(found)
+        compiled = worth_compiling(size)
     if compiled and on_compile is not None and not kernels.is_warm():
         on_compile()
     front = Front(compiled, new_faults(), 2 if compiled else 1, len(found))
@@ -329,7 +334,9 @@ def analyze(
         if compiled:
             at_work.enter_context(quick_switches())
         delivered = ahead(deliveries())
-        engine = Engine(compiled, server_model, settings, front=front, whole=whole, names_only=names_only)
+        engine = Engine(
+            compiled, server_model, settings, front=front, whole=whole or size < FITS, names_only=names_only
+        )
         engine.taps.extend(taps)
         engine.places = merger.places
         readings = ahead(map(engine.read, delivered))
@@ -358,15 +365,20 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def worth_compiling(paths: Sequence[str]) -> bool:
-    """Whether compiled kernels pay for captures of this size."""
+def unpacked_size(paths: Sequence[str]) -> float:
+    """About how many bytes captures have unpacked; infinite for a pipe."""
     size = 0
     for path in paths:
         if path == STDIN or not Path(path).is_file():
-            return True
+            return math.inf
         source = open_source(path)
         size += (source.size or 0) * (PACKED if source.packed else 1)
         source.close()
+    return size
+
+
+def worth_compiling(size: float) -> bool:
+    """Whether compiled kernels pay for captures of so many bytes."""
     return size > ALWAYS_PLAIN and (size > PLAIN_WHEN_COLD or kernels.is_warm())
 
 

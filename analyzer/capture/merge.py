@@ -229,6 +229,7 @@ class Merger:
         slot = self._free.pop()
         floors = self._floors[slot]
         source, faults = open_source(path), new_faults()
+        source.patient = True
         reader = Reader(source, self._memory, floors[0], self._compiled, faults, 1, floors, self._room.size)
         one = Opened(source, reader, rank, slot, self._rows, faults)
         self.opened.append(one)

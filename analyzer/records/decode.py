@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.faults import Fault, Faults
+from analyzer.faults import Faults
 from analyzer.protocols import REGISTRY
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
@@ -41,7 +41,7 @@ from analyzer.tables import UDP, Bytes, Messages, first_rows
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 NAMING = (MOUNT,)
 """Programs of which every message becomes an object: all, or those that name files."""
-OPEN_CALLS = 1 << 15  # the reply to an older one tells enough of its call
+CALLS_KEPT = 1 << 15  # for their replies; the reply to an older one tells enough of its call
 IDENTITIES = 4096  # credentials remembered by their bytes
 CALL_COLUMNS = (
     *("call", "frame", "time", "src", "dst", "sport", "dport", "transport", "flow", "side"),
@@ -67,7 +67,7 @@ class Batch(NamedTuple):
 
 
 class Records:
-    """The record stage. Keeps the open calls of the followed programs, at most `OPEN_CALLS`."""
+    """The record stage. Keeps the last `CALLS_KEPT` calls of the followed programs."""
 
     def __init__(self, compiled: bool, faults: Faults, names_only: bool = False) -> None:
         """`names_only`: read what names files, and nothing else."""
@@ -140,9 +140,8 @@ class Records:
                 map(Call, *columns, *map(repeat, kind), args, faults, handles, *zip(*who, strict=True))
             )
             self._open.update((call.serial, call) for call in calls)
-            while len(self._open) > OPEN_CALLS:
+            while len(self._open) > CALLS_KEPT:
                 self._open.popitem(last=False)
-                self._faults.count[Fault.CALLS_EVICTED] += 1
             yield from zip(group.tolist(), calls, strict=True)
 
     def _identities(self, memory: Bytes, m: Messages, rows: Rows) -> list[Identity]:

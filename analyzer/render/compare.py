@@ -22,7 +22,7 @@ from typing import Any
 
 from analyzer.capture.find import find_captures
 from analyzer.capture.merge import Merger
-from analyzer.engine import worth_compiling
+from analyzer.engine import unpacked_size, worth_compiling
 from analyzer.errors import AnalyzerError
 from analyzer.faults import MEANING, new_faults
 from analyzer.front import ROWS, Delivery, Front
@@ -234,7 +234,7 @@ def _title(other: Shown) -> str:
 
 def ours(path: str, first: int | None = None) -> Iterator[Told]:
     """The messages of a capture as we decode them."""
-    compiled, faults = worth_compiling([path]), new_faults()
+    compiled, faults = worth_compiling(unpacked_size([path])), new_faults()
     front = Front(compiled, faults)
     merger = Merger([path], front.memory, front.room, compiled, faults, ROWS)
     for block in merger.blocks():

@@ -21,7 +21,7 @@ import numpy as np
 
 from analyzer.capture.merge import Block, Merger
 from analyzer.capture.source import STDIN
-from analyzer.engine import worth_compiling
+from analyzer.engine import unpacked_size, worth_compiling
 from analyzer.errors import AnalyzerError
 from analyzer.faults import MEANING, new_faults
 from analyzer.front import ROWS, Delivery, Front
@@ -88,7 +88,7 @@ def reread(paths: Sequence[str], wanted: Collection[int], alias: Alias = str) ->
 
     `alias` is what addresses are shown as.
     """
-    compiled, faults = worth_compiling(paths), new_faults()
+    compiled, faults = worth_compiling(unpacked_size(paths)), new_faults()
     front = Front(compiled, faults, captures=len(paths))
     numbers = np.array(sorted(wanted), np.int64)
     found: dict[int, Frame] = {}

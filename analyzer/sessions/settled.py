@@ -79,53 +79,52 @@ class Settled:
 
     def _let_go(self, gone: list[Lock]) -> None:
         self.count += len(gone)
-        last: dict[Owner, int] = {}
-        owners: dict[File, set[Owner]] = {}
+        for owner, number in {lock.owner: lock.number for lock in gone}.items():
+            name = owner.client, owner.caller
+            if name in self.last_use or len(self.last_use) < NAMES_KEPT:
+                self.last_use[name] = max(number, self.last_use.get(name, 0))
         unlocks: set[Operation] = set()  # of which nothing is left
+        by_file: dict[File, list[Lock]] = {}
         for lock in gone:
-            file, end, unlock = lock.file, lock.server_end, lock.unlock
-            assert end is not None
-            last[lock.owner] = lock.number
-            if file in owners:
-                owners[file].add(lock.owner)
+            if lock.file in by_file:
+                by_file[lock.file].append(lock)
             else:
-                owners[file] = {lock.owner}
-            file.settled = max(file.settled, lock.granted.time)
-            self._held(file.fh, end.time - lock.granted.time)
+                by_file[lock.file] = [lock]
             lock.request.lock = None  # a circle, which nobody would collect
+            unlock = lock.unlock
             if unlock is not None:
                 unlock.removed = [piece for piece in unlock.removed if piece[2] is not lock]
                 if not unlock.removed:
                     unlocks.add(unlock)
-        for owner, number in last.items():
-            name = owner.client, owner.caller
-            if name in self.last_use or len(self.last_use) < NAMES_KEPT:
-                self.last_use[name] = max(number, self.last_use.get(name, 0))
-        for file, some in owners.items():
+        for file, locks in by_file.items():
+            file.settled = max(file.settled, locks[-1].granted.time)
+            self._held(file.fh, locks)
+            owners = {lock.owner for lock in locks}
             if len(self._had) < HAD_KEPT:
-                self._had.update((owner.client, file.fh) for owner in some)
+                self._had.update((owner.client, file.fh) for owner in owners)
             # at a server that is not known an UNLOCK may have been more than its owner's
             if not (file.model is UNKNOWN and file.held):
-                for owner in some:
+                for owner in owners & file.unlocks.keys():
                     _forget_unlocks(file, owner, unlocks)
 
-    def _held(self, fh: int, took: int) -> None:
+    def _held(self, fh: int, locks: list[Lock]) -> None:
         holds = self._holds.get(fh)
         if holds is None:
             holds = self._holds[fh] = array("q")
             if len(self._holds) > FILES_KEPT:
                 self._holds.popitem(last=False)
-        if len(holds) < HOLDS_KEPT:
-            holds.append(took)
+        for lock in locks[: HOLDS_KEPT - len(holds)]:
+            assert lock.server_end is not None
+            holds.append(lock.server_end.time - lock.granted.time)
 
 
 def _forget_unlocks(file: File, owner: Owner, gone: set[Operation]) -> None:
     """The UNLOCKs of locks that are let go of."""
-    left = [entry for entry in file.unlocks.get(owner, ()) if entry[3] not in gone]
+    left = [entry for entry in file.unlocks[owner] if entry[3] not in gone]
     if left:
         file.unlocks[owner][:] = left
     else:
-        file.unlocks.pop(owner, None)
+        del file.unlocks[owner]
 
 
 def _wanted(s: Sessions) -> set[File | None]:

@@ -13,7 +13,6 @@ Never: opens a packet socket itself.
 
 from __future__ import annotations
 
-import fcntl
 import re
 import select
 import shutil
@@ -29,12 +28,11 @@ from time import monotonic
 from typing import IO
 
 from analyzer.capture.pcap import HEADER
-from analyzer.capture.source import Source
+from analyzer.capture.source import Source, widen
 from analyzer.errors import AnalyzerError
 from analyzer.watch.counters import dropped
 
 BUFFER = 128  # MiB in the kernel: some seconds of heavy traffic while others have the processor
-PIPE = 1 << 20  # bytes between the capture program and us: fewer turns
 LINES_KEPT = 50
 STARTED = 30.0  # seconds in which one begins to capture, however busy the machine is
 PATIENCE = 5.0  # seconds in which a child that was asked to stop does
@@ -144,8 +142,7 @@ class Child:
             process_group=0,
         )
         assert self._process.stdout is not None
-        with suppress(OSError):  # a limit of the system: then it is as large as it is
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE)
+        widen(self._process.stdout)
         self._listener = Thread(target=self._listen, name="lockscope-listener", daemon=True)
         self._listener.start()
 

@@ -58,6 +58,19 @@ def test_pipes_may_give_little_at_a_time(name: str, step: int) -> None:
     assert drain(Source("-", Dribble(small, step), None)) == b"capture" * 500
 
 
+@pytest.mark.parametrize("name", PACKERS)
+@pytest.mark.parametrize("patient", [False, True])
+def test_a_patient_source_waits_until_all_is_full(name: str, patient: bool) -> None:
+    source = Source("-", Dribble(PACKED[name], 5000), None)
+    source.patient = patient
+    sizes = []
+    view = memoryview(bytearray(100_000))
+    while count := source.readinto(view):
+        sizes.append(count)
+    assert sum(sizes) == len(PLAIN)
+    assert (set(sizes[:-1]) == {100_000}) == patient
+
+
 @pytest.mark.parametrize("name", COMPRESSED)
 def test_members_one_after_the_other_and_padding(name: str) -> None:
     pack = PACKERS[name]
