@@ -70,6 +70,8 @@ class Converted:
     def read(self, count: int) -> bytes:
         """So many bytes, or fewer; none at the end."""
         if self._bare is None:
+            if self._output.closed:
+                return b""  # the end stays the end
             data = self._output.read(min(count, MOST_READ))
             if data or not self._fails():
                 self._given = True
