@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,7 +37,6 @@ from analyzer.tables import TCP, UDP, Bytes, Messages
 
 if TYPE_CHECKING:
     from analyzer.findings.rule import Finding
-    from analyzer.records.decode import Batch
     from analyzer.sessions.connections import OneWay, Traffic
     from analyzer.sessions.world import Sessions
 
@@ -52,11 +51,9 @@ FITS = 128 << 20
 them: if all of it were lock calls they would take five times as much."""
 
 
-T = TypeVar("T")
 Tap = Callable[[Bytes, Messages, int, "Engine"], Callable[[], None] | None]
 """Called with memory, messages, their number and the engine, before the block is overwritten; what it
 returns is called when the sessions know the block."""
-Reading = tuple[Delivery, "Batch", list[Callable[[], None] | None]]
 
 
 @dataclass(slots=True)
@@ -145,12 +142,12 @@ class Engine:
     def feed(self, rows: int) -> None:
         """Take in the first `rows` packets of `self.packets`."""
         for delivery in self.front.block(rows):
-            self.take(self.read(delivery))
+            self.take(delivery)
 
     def finish(self, now: int = 0) -> None:
         """The capture is over; `now`: as long as that was watched, ns since the epoch."""
         for delivery in self.front.finish():
-            self.take(self.read(delivery))
+            self.take(delivery)
         self.sessions.end = max(self.sessions.end, now)
         self.close()
 
@@ -225,14 +222,10 @@ class Engine:
             )
         return list(sums.values())
 
-    def read(self, delivery: Delivery) -> Reading:
-        """The records of a delivery, and what the taps want done with it."""
+    def take(self, delivery: Delivery) -> None:
+        """Decode the messages of a delivery, and take what they say into the sessions."""
         told = [tap(self.memory, delivery.messages, delivery.rows, self) for tap in self.taps]
-        return delivery, self.records.decode(self.memory, delivery.messages, delivery.rows), told
-
-    def take(self, reading: Reading) -> None:
-        """Take the records of a delivery into the sessions."""
-        delivery, batch, told = reading
+        batch = self.records.decode(self.memory, delivery.messages, delivery.rows)
         s = self.sessions
         if not s.last_frame:
             s.start = delivery.start
@@ -326,24 +319,19 @@ def analyze(
         yield from front.finish()
 
     with _no_collections(), ExitStack() as at_work:
-
-        def ahead(items: Iterator[T]) -> Iterator[T]:
-            """Compiled, each stage works ahead of the next, for kernels leave the interpreter to others."""
-            return at_work.enter_context(closing(Ahead(items))) if compiled else items
-
-        if compiled:
+        delivered = deliveries()
+        if compiled:  # the front works ahead, for kernels leave the interpreter to others
             at_work.enter_context(quick_switches())
-        delivered = ahead(deliveries())
+            delivered = at_work.enter_context(closing(Ahead(delivered)))
         engine = Engine(
             compiled, server_model, settings, front=front, whole=whole or size < FITS, names_only=names_only
         )
         engine.taps.extend(taps)
         engine.places = merger.places
-        readings = ahead(map(engine.read, delivered))
         from analyzer.findings.catalogue import evaluate
 
-        for reading in readings:
-            engine.take(reading)
+        for delivery in delivered:
+            engine.take(delivery)
         engine.close()
         findings = evaluate(engine.sessions, () if names_only else codes)
     health = engine.health()
