@@ -171,7 +171,7 @@ class Engine:
         from analyzer.sessions.connections import OneWay
 
         flows, streams = self.front.dissector.flows, self.front.assembler.streams
-        rows = len(streams.segments) // 2
+        rows = min(len(streams.segments) // 2, len(flows.host0))  # both have more rows than are used
         columns = (streams.segments, streams.repeated, streams.acked)
         segments, repeated, acked = (column[: 2 * rows].reshape(rows, 2) for column in columns)
         heard = (segments > 0) & (repeated == 0) & (acked < 0) & (segments[:, ::-1] == 0)

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import DEFINITE, INFO
 from analyzer.protocols.rpc import AUTH_TLS
 from tests.findings.lab import TERRAINS, Lab
 from tests.network import Packet
+from tests.records.stream import Stream
 from tests.world import AUTH_ERROR, LOCKD, Host
 
 
@@ -243,3 +245,10 @@ def test_network_loss__fires(linux: Lab) -> None:
 def test_network_loss__silent_for_a_few(linux: Lab) -> None:
     lose(linux, 15, 60)
     linux.clean("network-loss")
+
+
+def test_capture_blind_spot__silent_about_many_flows(linux: Lab) -> None:
+    """Tables of flows and of streams grow each in its own way."""
+    for port in range(20_000, 20_600):
+        linux.world.datagram((linux.alice.address, port), (linux.server.address, 5000), bytes(60))
+    assert evaluate(Stream(linux, rows=36).engine.sessions, ["capture-blind-spot"]) == []
