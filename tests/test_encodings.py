@@ -13,6 +13,7 @@ import pytest
 
 import analyzer
 from analyzer.engine import Analysis
+from analyzer.findings.rule import INFO
 from tests.capture.files import NANO, Packet, pcap
 from tests.findings.lab import Lab
 from tests.messages.wire import call, opaque, record, reply, words
@@ -144,7 +145,9 @@ def test_trap_27_what_follows_a_probe_for_tls_is_not_decoded(compiled: bool, tmp
     analysis = seen(net, tmp_path, compiled)
     assert analysis.counts == {"NFS3 NULL": 1}
     assert (analysis.health.messages, analysis.health.unanswered_calls) == (2, 0)
-    assert analysis.findings == []
+    (found,) = analysis.findings
+    assert (found.code, found.severity) == ("capture-blind-spot", INFO)
+    assert "TLS" in found.message
 
 
 def test_trap_35_an_indirect_call_is_a_call_of_the_portmapper(tmp_path: Path) -> None:
