@@ -14,7 +14,7 @@ Never: judges; knows what a ledger is.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from analyzer.protocols.nsm import NSM
 from analyzer.protocols.portmap import PORTMAP
 from analyzer.protocols.rpc import AUTH_SYS, AUTH_SYS_BODY, AUTH_TLS
 from analyzer.records.events import Activity, Call, Event, Hole, Reply
+from analyzer.records.gather import first_of_each
 from analyzer.records.handles import Described, HandleTable
 from analyzer.records.nfs import NfsRecords, Rows
 from analyzer.records.rows import RowDecoder
@@ -172,7 +173,7 @@ class Records:
         if len(sources) and (most := int(sources.max())) >= len(self._named):
             self._named = np.concatenate([self._named, np.zeros(most + 1, np.bool_)])
         rows = calls[~self._named[sources] & (m.flavor[calls] == AUTH_SYS)]
-        _, first = np.unique(m.src[rows], return_index=True)
+        _, first = first_of_each(m.src[rows])
         chosen = rows[first]
         self._named[m.src[chosen]] = True
         who = self._identities(memory, m, chosen)
@@ -268,13 +269,13 @@ class Records:
         return self._decoders[key]
 
 
-def _remarkable(m: Messages, rows: Rows, followed: Collection[int]) -> NDArray[np.bool_]:
+def _remarkable(m: Messages, rows: Rows, followed: tuple[int, ...]) -> NDArray[np.bool_]:
     """Which rows become objects: the followed programs, NFS calls that do not exist, were refused, or ask for
     TLS (RFC 9289 4.1; answers to NULL are taken with them)."""
     program, procedure = m.program[rows], m.procedure[rows]
     undeclared = (m.version[rows] == 3) & (procedure > LAST_PROCEDURE)
     refused = (m.reply[rows] != 0) & (m.status[rows] > 0)
-    found: NDArray[np.bool_] = np.isin(program, [*followed])
+    found: NDArray[np.bool_] = np.isin(program, followed)
     secured = np.where(m.reply[rows] != 0, procedure == 0, m.flavor[rows] == AUTH_TLS)
     found |= (program == NFS) & (undeclared | refused | secured)
     return found

@@ -23,8 +23,9 @@ from analyzer.faults import Fault, Faults
 from analyzer.index import drop, find, new_slots, put, refill
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
+from analyzer.records.gather import first_of_each
 from analyzer.tables import I32, I64, Bytes
-from analyzer.words import views
+from analyzer.words import views, word
 
 LIMIT = 1 << 18
 RECENT = 1 << 14  # handles of single messages, remembered by their bytes
@@ -123,7 +124,7 @@ def intern_spans(
 
 
 @kernel
-def first_opaques(memory: Any, body: Any, kept: Any, limit: Any, starts: Any, stops: Any) -> None:
+def first_opaques(words: Any, body: Any, kept: Any, limit: Any, starts: Any, stops: Any) -> None:
     """Span of the counted opaque at the head of each body; start -1 where there is none."""
     for i in range(len(body)):
         at = int(body[i])
@@ -131,12 +132,7 @@ def first_opaques(memory: Any, body: Any, kept: Any, limit: Any, starts: Any, st
         stops[i] = -1
         if at < 0 or int(kept[i]) < 4:
             continue
-        size = (
-            (int(memory[at]) << 24)
-            | (int(memory[at + 1]) << 16)
-            | (int(memory[at + 2]) << 8)
-            | int(memory[at + 3])
-        )
+        size = word(words, at)
         if 0 < size <= limit and 4 + size <= int(kept[i]):
             starts[i] = at + 4
             stops[i] = at + 4 + size
@@ -269,7 +265,7 @@ class HandleTable:
     def heads(self, memory: Bytes, body: I64, kept: I64, limit: int) -> tuple[I64, I64]:
         """Spans of the counted opaque at the head of each body."""
         starts, stops = np.empty(len(body), np.int64), np.empty(len(body), np.int64)
-        self._first(memory, body, kept, limit, starts, stops)
+        self._first(views(memory)[1], body, kept, limit, starts, stops)
         return starts, stops
 
     def _reserve(self, more: int) -> None:
@@ -315,5 +311,5 @@ class HandleTable:
     def undescribed(self, handles: I32) -> NDArray[np.intp]:
         """Indices of the first occurrence of each handle whose attributes are not known."""
         unknown = np.flatnonzero((handles >= 0) & (self._described[handles] == 0))
-        _, first = np.unique(handles[unknown], return_index=True)
+        _, first = first_of_each(handles[unknown])
         return unknown[first]

@@ -142,10 +142,10 @@ class NfsRecords:
     def decode(self, memory: Bytes, m: Messages, sifted: Sifted) -> tuple[list[Found], Activity]:
         """Events (with their row in the block) and activity of the NFSv3 rows."""
         found: list[Found] = []
-        activity, fhs = self._activity(memory, m, sifted.calls[:0] if self._names_only else sifted.calls)
-        if not self._names_only:
-            found.extend(self._io(memory, m, sifted.calls, fhs))
-            found.extend(self._resent(m, sifted.calls))
+        calls = sifted.calls[:0] if self._names_only else sifted.calls
+        activity, fhs = self._activity(memory, m, calls)
+        found.extend(self._io(memory, m, calls, fhs))
+        found.extend(self._resent(m, calls))
         for procedure, rows in enumerate(sifted.good):
             if not len(rows):
                 continue
@@ -197,7 +197,7 @@ class NfsRecords:
             waited = times[again] - self._when(first[again], serials, times)
             rows = calls[again]
             pairs = m.src[rows] << 32 | m.dst[rows]
-            for pair in np.unique(pairs).tolist():
+            for pair in distinct(pairs)[0].tolist():
                 mine = np.flatnonzero(pairs == pair)
                 row = int(rows[mine[0]])
                 yield row, Resent(*_where(m, row), m.frame[rows[mine]].tolist(), waited[mine].tolist())
