@@ -359,7 +359,7 @@ def unpacked_size(paths: Sequence[str]) -> float:
     for path in paths:
         if path == STDIN or not Path(path).is_file():
             return math.inf
-        source = open_source(path)
+        source = open_source(path, convert=False)
         size += (source.size or 0) * (PACKED if source.packed else 1)
         source.close()
     return size

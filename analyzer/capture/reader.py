@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.capture.foreign import NOT_OURS
 from analyzer.capture.pcap import (
     DAMAGED,
     GROW,
@@ -160,7 +161,7 @@ class Reader:
         elif is_pcapng(head) and _has_order_magic(head):
             self._interfaces = new_interfaces(16)
         else:
-            raise AnalyzerError(f"{self.source.path}: not a packet capture (pcap, pcapng or snoop)")
+            raise AnalyzerError(f"{self.source.path}: {NOT_OURS}")
 
     def _frame(self, packets: Packets) -> int:
         """Frame what is in the region."""

@@ -45,7 +45,7 @@ def test_the_same_in_another_form(tmp_path: Path, form: str) -> None:
     assert (found.health.frames, found.captures[0].complete) == (whole.health.frames, True)
 
 
-@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
+@pytest.mark.usefixtures("tshark")
 def test_what_editcap_cannot_convert_goes_through_pyshark(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
