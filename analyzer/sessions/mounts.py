@@ -118,10 +118,6 @@ class Mounts:
         """The sessions of a client with a server."""
         return list(self._of_client.get((client, server), ()))
 
-    def of_export(self, export: Export) -> list[Mount]:
-        """All sessions with an export."""
-        return [m for (_, _, e), m in self.sessions.items() if e == export.index]
-
     def call(self, call: Call) -> None:
         """Take in a MOUNT call."""
         if call.procedure in (3, 4) and _first_copy(call) not in self._answered:
