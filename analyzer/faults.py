@@ -56,6 +56,7 @@ class Fault(IntEnum):
     FRAGMENT_OVERLAP = 30
     FRAGMENTS_EVICTED = 31
     FRAME_DUPLICATED = 32
+    XDR_ENUM = 33
 
 
 MEANING = {
@@ -84,6 +85,7 @@ MEANING = {
     Fault.XDR_PADDING: "padding bytes other than zero",
     Fault.XDR_TRAILING: "bytes left over after the last declared field",
     Fault.XDR_DEPTH: "lists longer than the limit",
+    Fault.XDR_ENUM: "enum values that the protocol does not have, in messages about locks and mounts",
     Fault.GSS_PRIVACY: "messages encrypted by RPCSEC_GSS: header only",
     Fault.TIME_BACKWARDS: "packets stamped earlier than the one before",
     Fault.HANDLES_EVICTED: "file handles forgotten to stay within the limit",

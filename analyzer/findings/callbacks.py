@@ -475,7 +475,7 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
         if operation.answers or operation.failure or elapsed < s.settings[ANSWER_WINDOW]:
             continue
         if operation.kind == "GRANTED":
-            offer = next((o for o in reversed(s.ledger.offers) if o.operation is operation), None)
+            offer = operation.offer
             if offer is None or offer.verdict == "unsolicited" or operation.void_reply is None:
                 continue  # forged, or `grant-callback-unanswered`
             if (

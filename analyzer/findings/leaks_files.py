@@ -44,7 +44,7 @@ def lock_on_stale_file(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     The only known name of a file was removed, or another file was renamed over it, while a lock on it stood;
-    or the server says that it does not know the file any more (NFS3ERR_STALE).
+    or the server says that it does not know the file any more (NFS3ERR_STALE, NLM4_STALE_FH).
 
     ## Why it matters
     Whoever opens the name now gets, and locks, another file: two programs run that believe to be alone.
@@ -62,19 +62,21 @@ def lock_on_stale_file(s: Sessions) -> Iterator[Case]:
     """
     for fate in s.fates.seen:
         lock = fate.lock
-        if fate.how == "stale" and _has_booted(s, lock.server, lock.granted.time, fate.place.time):
+        is_told = fate.how in ("stale", "unknown")
+        if is_told and _has_booted(s, lock.server, lock.granted.time, fate.place.time):
             continue  # an export that is not there yet
         done = {
             "removed": f"{s.hosts.address(fate.client)} removed {printable(fate.name)}",
             "replaced": f"{s.hosts.address(fate.client)} renamed another file to {printable(fate.name)}",
             "stale": f"{s.hosts.address(lock.server)} does not know the file any more (NFS3ERR_STALE)",
+            "unknown": "its lock service does not know the file any more (NLM4_STALE_FH)",
         }[fate.how]
         yield Case(
             f"{s.hosts.address(lock.client)} holds {mode(lock)} lock on {file_name(s, lock.file)} since "
             f"frame {lock.granted.frame}; {done} in frame {fate.place.frame}",
             [*lock.frames, fate.place.frame],
             fate.place,
-            confidence=DEFINITE if fate.how == "stale" else PROBABLE,
+            confidence=DEFINITE if is_told else PROBABLE,
             subject=fate,
             **of_lock(s, lock),
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypedDict
 
+from analyzer.faults import MEANING, Fault
 from analyzer.findings.rule import (
     CRITICAL,
     DEFINITE,
@@ -41,6 +42,7 @@ from analyzer.sessions.ranges import largest_of
 from analyzer.sessions.world import Sessions
 
 PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS = 1, 2, 3, 4
+SM_MON = 2
 
 
 def _label(call: Call) -> str:
@@ -147,8 +149,9 @@ def malformed_xdr(s: Sessions) -> Iterator[Case]:
     """Messages do not decode.
 
     ## What it is
-    Calls answered GARBAGE_ARGS, or whose body ends early or has a length beyond its limit. Names of hosts in
-    messages to statd that are paths or format strings.
+    Calls answered GARBAGE_ARGS. Calls and replies about locks and mounts whose body ends early, or has a
+    length beyond its limit, padding that is not zero, or a number that its enum or boolean does not have.
+    Names of hosts in messages to statd that are paths or format strings.
 
     ## Why it matters
     A bug of the sender, or somebody who probes for one of the receiver: statd makes files of the names it is
@@ -158,10 +161,11 @@ def malformed_xdr(s: Sessions) -> Iterator[Case]:
     Find out what the sender is; update it, or filter it.
 
     ## Evidence
-    The call and the refusal.
+    The call and its reply; `lockscope dissect` shows them byte for byte.
 
     ## When it is a false alarm
-    NLM 1 and 3 on Linux refuse handles that are not 32 bytes long.
+    NLM 1 and 3 on Linux refuse handles that are not 32 bytes long. Messages of which the capture has a part
+    only are not counted, nor is the TEST_RES that Linux cuts short.
     """
     for reply in s.conduct.refused:
         call = reply.call
@@ -176,8 +180,17 @@ def malformed_xdr(s: Sessions) -> Iterator[Case]:
         answer = s.conduct.answer(call)
         if answer is None or answer.status != GARBAGE_ARGS:
             yield Case(
-                f"{s.hosts.address(call.src)} sent {s.hosts.address(call.dst)} calls that do not decode, "
-                f"first {_label(call)}",
+                f"{s.hosts.address(call.src)} sent {s.hosts.address(call.dst)} malformed calls, first "
+                f"{_label(call)}: {MEANING[Fault(call.fault)]}",
+                **_exchange(call, answer),
+            )
+    for call in s.conduct.calls.get("undecoded-reply", ()):
+        answer = s.conduct.answer(call)
+        if answer is not None and answer.fault >= 0:
+            yield Case(
+                f"{s.hosts.address(call.dst)} sent {s.hosts.address(call.src)} malformed replies, first to "
+                f"{_label(call)}: {MEANING[Fault(answer.fault)]}",
+                group="reply",
                 **_exchange(call, answer),
             )
     for call in s.conduct.calls.get("odd-name", ()):
@@ -340,10 +353,11 @@ def sm_mon_remote(s: Sessions) -> Iterator[Case]:
     statd can be made to call third parties, or to forget whom to tell after a reboot.
 
     ## What to do
-    Let only NFS hosts reach statd's port; update statd if it accepted the call.
+    Let only NFS hosts reach statd's port; update statd if it accepted the call. Where it did, see what it
+    now watches (`/var/lib/nfs/sm`), and look at the host that it is to call.
 
     ## Evidence
-    The call and its answer.
+    The call, which says whom statd is to call (program, version, procedure, host), and its answer.
 
     ## When it is a false alarm
     User-space servers in containers with an address of their own.
@@ -354,12 +368,22 @@ def sm_mon_remote(s: Sessions) -> Iterator[Case]:
         reply = s.conduct.answer(call)
         accepted = reply is not None and reply.status == 0 and reply.result.get("status", 0) == 0
         yield Case(
-            f"{s.hosts.address(call.src)} sent {_label(call)} to statd of {s.hosts.address(call.dst)}; it "
-            f"was "
-            f"{'accepted' if accepted else 'not accepted'}",
+            f"{s.hosts.address(call.src)} sent {_label(call)} to statd of {s.hosts.address(call.dst)}"
+            f"{_bounce(call)}; it was {'accepted' if accepted else 'not accepted'}",
             severity=HIGH if accepted else MEDIUM,
             **_exchange(call, reply),
         )
+
+
+def _bounce(call: Call) -> str:
+    """Whom statd is told to call (or not any more), and of which host's reboot."""
+    args = call.args
+    if "my_proc" not in args:
+        return ""
+    target = procedure_label(args["my_prog"], args["my_vers"], args["my_proc"])
+    watched = f" of {printable(args['mon_name'])[:64]}" if args.get("mon_name") else ""
+    order = "is to" if call.procedure == SM_MON else "is no longer to"
+    return f", which {order} tell of reboots{watched} by {target} at {printable(args['my_name'])[:64]}"
 
 
 @rule("free-all-unexpected", HIGH)

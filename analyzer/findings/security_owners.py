@@ -259,31 +259,49 @@ def unmonitored_lock(s: Sessions) -> Iterator[Case]:
     """A lock was taken that no reboot will ever free.
 
     ## What it is
-    NM_LOCK, granted: the client tells the server not to watch it.
+    NM_LOCK, granted: the client tells the server not to watch it. High where others were refused because of
+    it and it was not given back.
 
     ## Why it matters
     The lock outlives a crash of its client, unless that sends FREE_ALL when it comes back.
 
     ## What to do
-    Run rpc-statd on the client, and a lock client that uses LOCK.
+    Run rpc-statd on the client, and a lock client that uses LOCK. If the client has forgotten the lock, free
+    it on the server: `echo PATH > /proc/fs/nfsd/unlock_filesystem`.
 
     ## Evidence
-    The request and its answer; refusals of others because of it.
+    The request and its answer; refusals of others because of it; the MNT by which the client came back.
 
     ## When it is a false alarm
-    Clients without a statd that do send FREE_ALL at boot.
+    Clients without a statd that do send FREE_ALL at boot. Its holder may be alive and work under the lock.
     """
     for lock in s.ledger.locks:
         if not lock.monitored:
             refused = [pair for pair in lock.denials if pair[0].blockers == [lock]]
+            stands = bool(refused) and lock.server_end is None
+            back = _came_back(s, lock) if stands else None
             yield Case(
                 f"{s.hosts.address(lock.client)} took an unmonitored lock (NM_LOCK) on "
-                f"{file_name(s, lock.file)}" + ("; others were refused because of it" if refused else ""),
-                [*lock.frames, *(frame for operation, _ in refused for frame in operation.frames)],
+                f"{file_name(s, lock.file)}"
+                + ("; others were refused because of it" if refused else "")
+                + (f"; it mounted again in frame {back.frame} and sent no FREE_ALL" if back else ""),
+                [
+                    *lock.frames,
+                    *(frame for operation, _ in refused for frame in operation.frames),
+                    *([back.frame] if back else ()),
+                ],
                 lock.granted,
+                severity=HIGH if stands else LOW,
                 subject=lock,
                 **of_lock(s, lock),
             )
+
+
+def _came_back(s: Sessions, lock: Lock) -> Place | None:
+    """Where the client of a lock mounted from its server again."""
+    mnts = (mnt for mount in s.mounts.of_client(lock.client, lock.server) for mnt in mount.mnts)
+    again = (Place(mnt.call.frame, mnt.call.time) for mnt in mnts if mnt.call.time > lock.granted.time)
+    return min(again, default=None)
 
 
 @rule("portmap-tamper", HIGH)

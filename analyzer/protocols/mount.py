@@ -60,7 +60,7 @@ HANDLE3 = Struct(
         "authentication flavors that are accepted",
     ),
 )
-MNT1 = Union(Field("status", U32(STATUS1), "outcome, an errno"), {0: HANDLE1})
+MNT1 = Union(Field("status", U32(STATUS1, is_open=True), "outcome, an errno"), {0: HANDLE1})
 MNT3 = Union(Field("status", U32(STATUS3), "outcome"), {0: HANDLE3})
 PATHCONF = Struct(
     Field("pc_link_max", U32(), "most hard links"),

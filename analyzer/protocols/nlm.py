@@ -9,7 +9,8 @@ is an RPC reply as well is up to the server.
 
 Where the sources differ the widest is taken: a netobj is at most 1024 bytes in any version,
 though Linux sends GARBAGE_ARGS to a handle that is not 32 bytes in versions 1 and 3. Linux's
-TEST_RES with DENIED ends 8 bytes early: a short message whose `holder_l_len` is missing.
+TEST_RES with DENIED ends 8 bytes early: a short message whose `holder_l_len` is missing. Solaris and
+FreeBSD know a deadlock in versions 1 and 3, too, which the standard does not.
 
 Never: decodes.
 """
@@ -26,6 +27,7 @@ STATUS = {
     2: "LCK_DENIED_NOLOCKS",
     3: "LCK_BLOCKED",
     4: "LCK_DENIED_GRACE_PERIOD",
+    5: "LCK_DEADLCK",
 }
 STATUS4 = {
     0: "NLM4_GRANTED",

@@ -25,7 +25,7 @@ PORT = Field("port", U32(), "port, 0 for none")
 ADDR = Field("addr", Text(1024), "universal address, empty for none")
 DONE = Struct(Field("done", Bool(), "whether it was done"))
 
-MAPPING = Struct(PROG, VERS, Field("prot", U32(PROTOCOLS), "transport"), PORT)
+MAPPING = Struct(PROG, VERS, Field("prot", U32(PROTOCOLS, is_open=True), "transport"), PORT)
 MAPPINGS = Struct(Field("mappings", List(MAPPING), "all that is registered"))
 NETID = Field("netid", Text(1024), "transport, such as tcp6")
 RPCB = Struct(PROG, VERS, NETID, ADDR, Field("owner", Text(1024), "who registered it"))

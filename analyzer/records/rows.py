@@ -1,7 +1,7 @@
 """Decoded columns to one dictionary per message.
 
 In: the columns of a batch. Out: a dict of plain Python values per row: int, bool as int, bytes; fields that
-were not on the wire are absent.
+were not on the wire are absent. And what is wrong with each: an enum value that is none is seen here.
 
 Theory. Only rare messages become dictionaries; a batch of them is turned column by column, so the price per
 message is that of one `zip`.
@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.faults import Fault
 from analyzer.schema.batch import Decoder
 from analyzer.schema.columns import own
 from analyzer.schema.rows import Columns
-from analyzer.schema.xdr import U64, Type
+from analyzer.schema.xdr import U32, U64, Type
 from analyzer.tables import I64, Bytes
 
 
@@ -28,6 +29,11 @@ class RowDecoder:
     def __init__(self, declared: Type, compiled: bool) -> None:
         self._decoder = Decoder(declared, None, compiled)
         self._unsigned = {column.name for column in own(declared) if isinstance(column.type, U64)}
+        self._enums = {
+            column.name: list(column.type.names)
+            for column in own(declared)
+            if isinstance(column.type, U32) and column.type.names and not column.type.is_open
+        }
 
     def decode(
         self, memory: Bytes, start: I64, kept: I64, size: I64
@@ -41,7 +47,15 @@ class RowDecoder:
             for parent, entry in zip(parents.tolist(), self._table(memory, entries), strict=True):
                 if parent < len(rows):
                     rows[parent].setdefault(name, []).append(entry)
-        return rows, columns.fault.tolist()
+        return rows, self._faults(columns).tolist()
+
+    def _faults(self, columns: Columns) -> I64:
+        """The fault of each message, -1 none. A value that is none says more than bytes behind the end."""
+        faults = columns.fault
+        for name, known in self._enums.items():
+            odd = columns.valid[name] & ~np.isin(columns.values[name], known)
+            faults[odd & ((faults < 0) | (faults == Fault.XDR_TRAILING))] = Fault.XDR_ENUM
+        return faults
 
     def _table(self, memory: Bytes, columns: Columns) -> list[dict[str, Any]]:
         names: list[str] = []

@@ -29,9 +29,11 @@ MOST_ENTRIES = 65536
 
 @dataclass(frozen=True, slots=True, eq=False)
 class U32:
-    """Unsigned int, or an enum where `names` says what the numbers are called."""
+    """Unsigned int, or an enum where `names` says what the numbers are called. Where it `is_open` others are
+    legal, too."""
 
     names: Mapping[int, str] = field(default_factory=dict)
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -74,6 +74,14 @@ ONE_WAY_WATCHED = window("one-way-watched", 20, "lockd sends again after 10 s wh
 
 CIRCLES_KEPT = 4096
 TEST_RES = 11  # Linux leaves the last 8 bytes of the holder out of it
+MALFORMED = (
+    Fault.XDR_SHORT,
+    Fault.XDR_LIMIT,
+    Fault.XDR_DEPTH,
+    Fault.XDR_BOOL,
+    Fault.XDR_PADDING,
+    Fault.XDR_ENUM,
+)
 
 
 class Sessions:
@@ -254,7 +262,7 @@ class Sessions:
 
     def _undecoded(self, call: Call) -> None:
         """Keep a call whose body is not what is declared, though the capture has all of it."""
-        wrong = call.fault in (Fault.XDR_SHORT, Fault.XDR_LIMIT) and not call.damage
+        wrong = call.fault in MALFORMED and not call.damage
         if wrong and call.program != NFS and (call.program, call.procedure) != (NLM, TEST_RES):
             self.conduct.call("undecoded", call)
 
@@ -296,8 +304,10 @@ class Sessions:
 
     def _reply(self, reply: Reply) -> None:
         call = reply.call
-        self.conduct.reply(reply)
         program = call.program
+        if reply.fault in MALFORMED and not reply.damage and program != NFS:
+            self.conduct.call("undecoded-reply", call)
+        self.conduct.reply(reply)
         if program == NLM:
             self._nlm_reply(reply)
         elif program == MOUNT:
@@ -347,6 +357,8 @@ class Sessions:
         self.ledger.answered(operation, answer)
         if status == op.DENIED:
             self.pace.refused(operation, answer)
+        elif status == op.STALE_FH and not operation.reclaim:
+            self.fates.refused(operation, answer)
         wait = operation.wait
         if wait is not None and wait.request is operation and wait.ended is None:
             circle = circle_of(self.ledger, wait, Place(answer.frame, answer.time))

@@ -41,6 +41,34 @@ def test_lock_on_stale_file__fires_when_the_server_does_not_know_it(lab: Lab) ->
     lab.fires("lock-on-stale-file", lock, stale.replies[0], client=lab.alice, confidence=DEFINITE)
 
 
+@pytest.mark.parametrize("kind", ["LOCK", "TEST", "UNLOCK"])
+def test_lock_on_stale_file__fires_when_the_lock_service_does_not_know_it(lab: Lab, kind: str) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 1)
+    asks = {"LOCK": lab.bob.lock, "TEST": lab.bob.test, "UNLOCK": lab.alice.unlock}[kind]
+    stale = asks(db, 1 if kind == "UNLOCK" else 2, reply="STALE_FH")
+    found = lab.fires(
+        "lock-on-stale-file", lock, stale.replies[0], client=lab.alice, severity=LOW, confidence=DEFINITE
+    )
+    assert "NLM4_STALE_FH" in found.message
+
+
+def test_lock_on_stale_file__silent_when_nothing_was_locked_there(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.alice.unlock(db, 1)
+    lab.bob.lock(db, 2, reply="STALE_FH")
+    lab.alice.lock(lab.alice.lookup(lab.export, "other"), 1)
+    lab.silent("lock-on-stale-file")
+
+
+def test_lock_on_stale_file__silent_about_a_reclaim_that_comes_too_early(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.alice.lock(db, 1, reclaim=True, reply="STALE_FH")
+    lab.silent("lock-on-stale-file")
+
+
 def test_lock_on_stale_file__silent_about_a_silly_rename(lab: Lab) -> None:
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 1)

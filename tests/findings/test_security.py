@@ -15,9 +15,12 @@ from analyzer.findings.rule import (
     PROBABLE,
     Severity,
 )
+from analyzer.protocols import REGISTRY
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
+from analyzer.schema.encode import encode
+from analyzer.schema.xdr import VOID
 from tests.findings.lab import Lab
 from tests.world import AUTH_ERROR, MOUNTD, STATD, File
 
@@ -120,6 +123,66 @@ def test_malformed_xdr__silent_when_the_arguments_are_well(lab: Lab) -> None:
 def test_malformed_xdr__fires_when_the_body_ends_early(lab: Lab) -> None:
     call = lab.mallory.call(lab.server, (NLM, 4), 2, {}, port=lab.server.lockd, body=bytes(6))
     lab.fires("malformed-xdr", call, client=lab.mallory, severity=LOW, confidence=DEFINITE)
+
+
+def odd(lab: Lab, change: str) -> tuple[int, bytes]:
+    """Procedure and arguments of an NLM 4 call in which one thing is not as it should be."""
+    declared = REGISTRY[NLM, 4].procedures
+    lock = {"cookie": b"1234", "caller_name": "alice", "oh": b"1@alice", "fh": lab.export.file("db").handle}
+    if change == "enum":
+        return 20, encode(declared[20].call or VOID, lock | {"mode": 2, "access": 9})
+    body = bytearray(encode(declared[2].call or VOID, lock | {"exclusive": 1}))
+    if change == "boolean":
+        body[15] = 7  # exclusive, behind the cookie and block
+    if change == "padding":
+        body[body.index(b"alice") + 7] = 1
+    return 2, bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("padding", "padding bytes"), ("boolean", "booleans other"), ("enum", "enum values")],
+)
+def test_malformed_xdr__fires_for_values_that_are_none(lab: Lab, change: str, said: str) -> None:
+    lab.mounted(lab.alice)
+    procedure, body = odd(lab, change)
+    call = lab.mallory.call(
+        lab.server, (NLM, 4), procedure, {}, port=lab.server.lockd, body=body, reply="DENIED"
+    )
+    found = lab.fires("malformed-xdr", call, client=lab.mallory, severity=LOW, confidence=DEFINITE)
+    assert said in found.message
+
+
+def test_malformed_xdr__silent_about_the_same_call_as_it_should_be(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    procedure, body = odd(lab, "nothing")
+    lab.mallory.call(lab.server, (NLM, 4), procedure, {}, port=lab.server.lockd, body=body, reply="DENIED")
+    lab.silent("malformed-xdr")
+
+
+@pytest.mark.parametrize(("version", "status"), [(4, 10), (3, 6), (1, 77)])
+def test_malformed_xdr__fires_for_a_status_that_is_none(lab: Lab, version: int, status: int) -> None:
+    db = lab.mounted(lab.alice)
+    lock = lab.alice.lock(db, 1, reply={"status": status}, version=version)
+    found = lab.fires("malformed-xdr", lock, client=lab.alice, server=lab.server, severity=LOW)
+    assert "malformed replies" in found.message
+
+
+@pytest.mark.parametrize(("version", "status"), [(4, 9), (3, 5), (1, 4)])
+def test_malformed_xdr__silent_about_a_status_that_some_server_knows(
+    lab: Lab, version: int, status: int
+) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, reply={"status": status}, version=version)
+    lab.silent("malformed-xdr")
+
+
+def test_malformed_xdr__silent_about_any_errno_that_mountd_1_answers(lab: Lab) -> None:
+    args = {"dirpath": "/srv"}
+    for status in (2, 13, 116, 521):
+        lab.alice.call(lab.server, (MOUNT, 1), 1, args, port=MOUNTD, reply={"status": status})
+    lab.alice.getport(lab.server, NLM, 4045)
+    lab.silent("malformed-xdr")
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "%n%n%n%n", ".hidden", "ali\0ce"])
@@ -327,6 +390,32 @@ def test_sm_mon_remote__fires(linux: Lab, procedure: int, how: dict[str, Any], s
         client=linux.mallory,
         server=linux.server,
     )
+
+
+@pytest.mark.parametrize(
+    ("procedure", "about", "said"),
+    [
+        (2, {"mon_name": "alice"}, "which is to tell of reboots of alice by NLM4 SM_NOTIFY at evil;"),
+        (
+            3,
+            {"mon_name": "alice"},
+            "which is no longer to tell of reboots of alice by NLM4 SM_NOTIFY at evil;",
+        ),
+        (4, {}, "which is no longer to tell of reboots by NLM4 SM_NOTIFY at evil;"),
+    ],
+    ids=["SM_MON", "SM_UNMON", "SM_UNMON_ALL"],
+)
+def test_sm_mon_remote__fires_and_names_whom_statd_is_to_call(
+    lab: Lab, procedure: int, about: dict[str, Any], said: str
+) -> None:
+    args = about | {"my_name": "evil", "my_prog": NLM, "my_vers": 4, "my_proc": 16}
+    lab.mallory.call(lab.server, (NSM, 1), procedure, args, port=STATD, transport="udp", reply={})
+    assert said in lab.fires("sm-mon-remote", client=lab.mallory, severity=HIGH).message
+
+
+def test_sm_mon_remote__fires_without_a_target_where_there_is_none(lab: Lab) -> None:
+    lab.mallory.call(lab.server, (NSM, 1), 5, {}, port=STATD, transport="udp", reply={})
+    assert "tell of" not in lab.fires("sm-mon-remote", client=lab.mallory, severity=HIGH).message
 
 
 def test_sm_mon_remote__fires_softer_when_statd_says_no(lab: Lab) -> None:

@@ -216,6 +216,45 @@ def test_unmonitored_lock__fires_for_nm_lock(lab: Lab) -> None:
     lab.fires("unmonitored-lock", lock, client=lab.alice, severity=LOW, confidence=DEFINITE)
 
 
+def refused_by_nm_lock(lab: Lab) -> tuple[Request, Request]:
+    """Alice takes db unmonitored, and bob is refused."""
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.nlm(22, db, 5, 0, 0, exclusive=True)
+    return lock, lab.bob.lock(db, 2, reply="DENIED")
+
+
+def test_unmonitored_lock__fires_high_when_others_are_refused_because_of_it(lab: Lab) -> None:
+    proofs = refused_by_nm_lock(lab)
+    found = lab.fires("unmonitored-lock", *proofs, client=lab.alice, severity=HIGH, confidence=DEFINITE)
+    assert "mounted again" not in found.message
+
+
+def test_unmonitored_lock__fires_high_when_its_client_came_back_without_free_all(lab: Lab) -> None:
+    proofs = refused_by_nm_lock(lab)
+    lab.alice.boot()
+    lab.alice.mount(lab.server, "/srv")
+    found = lab.fires("unmonitored-lock", *proofs, lab.alice.mnt.calls[0], client=lab.alice, severity=HIGH)
+    assert f"mounted again in frame {lab.alice.mnt.frame} and sent no FREE_ALL" in found.message
+
+
+@pytest.mark.parametrize("given_back", ["by UNLOCK", "by FREE_ALL"])
+def test_unmonitored_lock__fires_low_when_it_was_given_back(lab: Lab, given_back: str) -> None:
+    proofs = refused_by_nm_lock(lab)
+    if given_back == "by UNLOCK":
+        lab.alice.unlock(lab.export.file("db"), 5)
+    else:
+        lab.alice.free_all(lab.server)
+    lab.fires("unmonitored-lock", *proofs, client=lab.alice, severity=LOW, confidence=DEFINITE)
+
+
+def test_unmonitored_lock__fires_low_when_another_lock_may_be_in_the_way(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    lab.alice.nlm(22, db, 5, 0, 0, exclusive=False)
+    lab.carol.lock(db, 3, exclusive=False)
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.fires("unmonitored-lock", client=lab.alice, severity=LOW)
+
+
 def test_unmonitored_lock__silent_for_lock_and_for_a_refusal(lab: Lab) -> None:
     db = lab.mounted(lab.alice, lab.bob)
     lab.alice.lock(db, 5)

@@ -69,7 +69,7 @@ def test_version_4_is_wider(version: int, dtype: str) -> None:
         assert {found[name] for name in found if name.endswith("svid")} == {"int32"}
 
 
-@pytest.mark.parametrize(("version", "granted", "most"), [(1, "LCK_GRANTED", 4), (4, "NLM4_GRANTED", 9)])
+@pytest.mark.parametrize(("version", "granted", "most"), [(1, "LCK_GRANTED", 5), (4, "NLM4_GRANTED", 9)])
 def test_statuses(version: int, granted: str, most: int) -> None:
     status = {column.name: column.type for column in columns(body((NLM, version, 2), REPLY))}["status"]
     assert isinstance(status, U32)
