@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from analyzer.findings.guessed import standing_is_guessed
 from analyzer.findings.overlaps import is_double_grant, restart_between, two_owners
+from analyzer.findings.refusals import is_proof
 from analyzer.findings.rule import (
     CRITICAL,
     DEFINITE,
@@ -152,7 +153,7 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
             frames,
             Place(first.call.frame, first.call.time),
             Place(s.last_frame, s.end),
-            confidence=DEFINITE if refused else PROBABLE,
+            confidence=DEFINITE if is_proof(s, lock, refused, goodbye.reply.time) else PROBABLE,
             demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
             cut_short=watched < s.settings[UMNT_WINDOW] and not lost and not refused,
             guessed=standing_is_guessed(lock),

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from analyzer.findings.departures import Departure, departure, stayed_away
+from analyzer.findings.refusals import Refusal, is_proof
 from analyzer.findings.rule import POSSIBLE, Confidence
 from analyzer.findings.standing import held_at_end, is_unacked, said_goodbye, unlock_pending
 from analyzer.sessions.model import File, Lock, Owner, Place, Wait
@@ -47,12 +48,14 @@ class Pin(NamedTuple):
     asked: int  # when its client last asked for it
     frames: list[int]
 
-    def is_refused(self, since: int) -> bool:
-        """Whether somebody was refused because of this lock alone."""
-        return isinstance(self.thing, Lock) and any(
-            answer.time > since and operation.blockers == [self.thing]
-            for operation, answer in self.thing.denials
-        )
+    def refused(self, since: int) -> list[Refusal]:
+        """Who was refused because of this lock alone."""
+        denials = self.thing.denials if isinstance(self.thing, Lock) else []
+        return [each for each in denials if each[1].time > since and each[0].blockers == [self.thing]]
+
+    def is_proven(self, s: Sessions, since: int) -> bool:
+        """Whether that leaves no doubt that it stands."""
+        return isinstance(self.thing, Lock) and is_proof(s, self.thing, self.refused(since), since)
 
     def is_lost(self, s: Sessions) -> bool:
         """Whether its UNLOCK was sent and did not arrive."""

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 from analyzer.parameters import window
 from analyzer.protocols.nlm import NLM
+from analyzer.sessions import operations as op
 from analyzer.sessions.model import File, Lock, Owner, Wait
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.world import Sessions
+from analyzer.tables import UDP
 
 UNDER_WAY = window(
     "grant-under-way", 5, "the first callback to a client needs a port lookup and a connection"
@@ -35,6 +37,21 @@ def because_of(lock: Lock, since: int) -> list[Refusal]:
         and operation.owner is not lock.owner
         and answer is operation.answers[-1]
     ]
+
+
+def is_proof(s: Sessions, lock: Lock, refused: list[Refusal], since: int) -> bool:
+    """Whether refusals that only this lock explains leave no doubt that it stands, `since` its client left.
+
+    Over UDP its UNLOCK may be missing from the capture and leave no trace. Then the server may have given the
+    lock to somebody in line, whom its callback does not reach, or answer BLOCKED because callbacks are under
+    way. DENIED, while nobody was in line, it says because of a lock only.
+    """
+    if lock.request.call.transport != UDP:
+        return bool(refused)
+    in_line = any(
+        wait.file is lock.file and (wait.ended is None or wait.ended.time > since) for wait in s.ledger.waits
+    )
+    return not in_line and any(answer.status == op.DENIED for _, answer in refused)
 
 
 class Refusals:

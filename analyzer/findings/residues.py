@@ -52,7 +52,7 @@ def residues(s: Sessions) -> Iterator[Residue]:
         if _is_cut(lock):
             cut.setdefault((id(lock.file), lock.owner), []).append(lock)
     asked = _asked(s, cut)
-    removed = {id(fate.lock): fate for fate in s.fates.seen if fate.how != "stale"} if cut else {}
+    removed = {id(fate.lock): fate for fate in s.fates.seen if fate.name} if cut else {}
     for key, locks in cut.items():
         lock, owner, file = locks[0], locks[0].owner, locks[0].file
         pieces = file.held.of(owner)

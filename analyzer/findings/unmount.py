@@ -123,9 +123,10 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
         watched = s.end - min(clients[pin.client].since for pin in found)
         if s.end - last < s.settings[UMNT_WATCHED]:
             continue
-        denied = any(pin.is_refused(last) for pin in found)
+        denied = any(pin.refused(last) for pin in found)
+        proven = denied and any(pin.is_proven(s, last) for pin in found)
         vanished = [left.vanished for left in clients.values() if left.vanished is not None]
-        sure = DEFINITE if denied else POSSIBLE if isinstance(lead.thing, Wait) else PROBABLE
+        sure = DEFINITE if proven else POSSIBLE if isinstance(lead.thing, Wait) else PROBABLE
         files = ", ".join(sorted({file_name(s, pin.file) for pin in found})[:4])
         yield Case(
             f"all clients have {'left' if vanished else 'unmounted'} {export.path}, and {counted(found)} "

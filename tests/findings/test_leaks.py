@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, MEDIUM, POSSIBLE, PROBABLE
+from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, MEDIUM, POSSIBLE, PROBABLE, Confidence
 from analyzer.sessions.ranges import EOF
 from tests.findings.lab import Lab
 from tests.world import LOCKD, Exchange, File, Request
@@ -89,6 +89,25 @@ def test_lock_held_after_umnt__fires_for_sure_when_another_is_denied(lab: Lab) -
     lab.fires(
         "lock-held-after-umnt", lock, umnt, denied, severity=HIGH, confidence=DEFINITE, client=lab.alice
     )
+
+
+@pytest.mark.parametrize(("terrain", "sure"), [("linux", DEFINITE), ("ganesha6", PROBABLE)])
+@pytest.mark.parametrize("how", ["blocked", "denied behind a waiter", "polled"])
+def test_lock_held_after_umnt__fires_less_sure_where_a_lost_unlock_leaves_no_trace(
+    terrain: str, sure: Confidence, how: str
+) -> None:
+    lab = Lab(terrain)
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    lock = lab.alice.lock(db, 9)
+    if how == "polled":
+        lab.bob.wait_for(db, 2)
+    umnt = lab.alice.umount(lab.export)
+    lab.later(5)
+    refused = lab.bob.wait_for(db, 2)
+    if how == "denied behind a waiter":
+        refused = lab.carol.lock(db, 3, reply="DENIED")
+    lab.later(35)
+    lab.fires("lock-held-after-umnt", lock, umnt, refused, severity=HIGH, confidence=sure, client=lab.alice)
 
 
 def test_lock_held_after_umnt__fires_less_sure_when_the_capture_ends_early(lab: Lab) -> None:

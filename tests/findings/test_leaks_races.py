@@ -423,6 +423,13 @@ def test_residual_range_after_unlock__fires_when_a_release_ends_where_32_bits_do
     assert found.range == (length, EOF)
 
 
+def test_residual_range_after_unlock__silent_when_the_lock_service_forgot_a_file_in_use(lab: Lab) -> None:
+    db, _, _ = part(lab)
+    lab.alice.test(db, 9, reply="STALE_FH")
+    lab.later(5)
+    lab.silent("residual-range-after-unlock")
+
+
 def test_residual_range_after_unlock__fires_low_when_the_file_was_removed(lab: Lab) -> None:
     db, lock, unlock = part(lab)
     removed = lab.alice.remove(db)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE
+from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE, Confidence
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nfs3 import NFS
 from tests.findings.lab import Lab
@@ -126,6 +126,21 @@ def test_export_pinned_by_locks__fires_for_sure_after_a_denial(lab: Lab) -> None
     lab.carol.lock(db, 1, reply="DENIED")
     lab.later(2)
     lab.fires("export-pinned-by-locks", severity=HIGH, confidence=DEFINITE, export="/srv")
+
+
+@pytest.mark.parametrize(("terrain", "sure"), [("linux", DEFINITE), ("ganesha6", PROBABLE)])
+def test_export_pinned_by_locks__fires_less_sure_where_a_lost_unlock_leaves_no_trace(
+    terrain: str, sure: Confidence
+) -> None:
+    lab = Lab(terrain)
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    lab.alice.umount(lab.export)
+    lab.world.wait(2)
+    lab.carol.wait_for(db, 1)
+    lab.carol.cancel(db, 1)
+    lab.later(40)
+    lab.fires("export-pinned-by-locks", severity=HIGH, confidence=sure, export="/srv")
 
 
 def test_export_pinned_by_locks__silent_while_another_client_has_it_mounted(lab: Lab) -> None:
