@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
 
 from analyzer.errors import AnalyzerError
+from analyzer.frozen import frozen
 
 AUTO = "auto"
 """The server model that goes by file handles (`analyzer.sessions.servers`)."""
@@ -28,7 +27,7 @@ LARGEST = 10**9  # of a value as it is said: thirty years, or more requests than
 DECLARED: dict[str, Parameter] = {}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Parameter:
     """One window or threshold. A window is said in seconds and kept in nanoseconds."""
 
@@ -92,6 +91,8 @@ def settings(said: Mapping[str, str | float]) -> Settings:
     for name, value in said.items():
         parameter = DECLARED.get(name)
         if parameter is None:
+            from difflib import get_close_matches
+
             near = get_close_matches(name, DECLARED, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise AnalyzerError(

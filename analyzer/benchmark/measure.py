@@ -17,16 +17,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import IO, NamedTuple
+
+from analyzer.frozen import frozen
 
 
 class CommandFailed(Exception):
     """A measured program did not end well: its times mean nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run:
     """One run of one program."""
 
@@ -43,7 +44,7 @@ class Program(NamedTuple):
     count: Callable[[IO[bytes]], int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spread:
     """Median, least and greatest of several runs."""
 

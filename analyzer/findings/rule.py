@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypedDict
 
+from analyzer.frozen import frozen
 from analyzer.sessions.model import File, Lock, Owner, Place, Wait
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
@@ -82,7 +83,7 @@ class Case:
     subject: object = None  # the object this one is about, for others to name as their cause
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """One entry of the catalogue."""
 

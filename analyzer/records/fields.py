@@ -12,9 +12,9 @@ Never: declares a field itself; its meaning and unit come from the declaration.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
+from analyzer.frozen import frozen
 from analyzer.protocols import PROGRAMS, REGISTRY
 from analyzer.schema.columns import Column, own
 from analyzer.schema.program import CALL, REPLY
@@ -68,7 +68,7 @@ NAMED_HANDLES = {"fh": "path", "dir_fh": "dir_path"}
 Kind = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """A declared column and the column of the table it goes into ("status" has its own)."""
 
@@ -78,7 +78,7 @@ class Part:
     names: tuple[tuple[int, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Field:
     """A column of the table."""
 

@@ -12,13 +12,13 @@ Never: decides how a value is shown.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.frozen import frozen
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
 from analyzer.tables import I64, Bytes
@@ -29,7 +29,7 @@ PLACES = 1024  # a power of two
 Rows = NDArray[np.intp]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Texts:
     """Values behind one another: value i is data[offsets[i]:offsets[i + 1]]."""
 

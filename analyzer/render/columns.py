@@ -10,10 +10,10 @@ Never: holds a value.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from functools import cache
 
-from analyzer.records.fields import FIELDS
+from analyzer.frozen import frozen
 
 SEVERITIES = ("info", "low", "medium", "high", "critical")
 CONFIDENCES = ("possible", "probable", "definite")
@@ -36,7 +36,7 @@ KINDS = {
 """What each kind of column is in a DataFrame."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Column:
     """One column of a table."""
 
@@ -77,7 +77,7 @@ def _end(name: str, meaning: str) -> tuple[Column, ...]:
     return *_place(name, meaning), _c(f"{name}_reason", "category", f"{meaning}: how")
 
 
-CALLS = (
+OF_EVERY_CALL = (
     _c("call_frame", "int", "frame in which the call is complete; null for a reply without a call"),
     _c("call_first_frame", "int", "frame in which the call begins"),
     _c("reply_frame", "int", "frame in which the first reply is complete; null where none was seen"),
@@ -104,7 +104,6 @@ CALLS = (
     _c("retransmits", "int", "copies of this call that were sent later"),
     _c("call_bytes", "int", "size of the call message", "bytes"),
     _c("reply_bytes", "int", "size of the reply message", "bytes"),
-    *(_c(f.name, "wire" if f.kind == "text" else f.kind, f.meaning, f.unit) for f in FIELDS),
 )
 
 LOCKS = (
@@ -248,8 +247,7 @@ HEALTH = (
     _c("meaning", "text", "what it means"),
 )
 
-TABLES = {
-    "calls": CALLS,
+WITHOUT_CALLS = {
     "locks": LOCKS,
     "waits": WAITS,
     "mounts": MOUNTS,
@@ -260,6 +258,31 @@ TABLES = {
     "files": FILES,
     "health": HEALTH,
 }
+
+
+class _Tables(Mapping[str, tuple[Column, ...]]):
+    """All tables; what calls have besides is gathered from all declarations, when somebody asks for it."""
+
+    def __getitem__(self, name: str) -> tuple[Column, ...]:
+        return _calls() if name == "calls" else WITHOUT_CALLS[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield "calls"
+        yield from WITHOUT_CALLS
+
+    def __len__(self) -> int:
+        return 1 + len(WITHOUT_CALLS)
+
+
+@cache
+def _calls() -> tuple[Column, ...]:
+    from analyzer.records.fields import FIELDS
+
+    decoded = (_c(f.name, "wire" if f.kind == "text" else f.kind, f.meaning, f.unit) for f in FIELDS)
+    return (*OF_EVERY_CALL, *decoded)
+
+
+TABLES = _Tables()
 
 ROW = {
     "calls": "an RPC call as sent, and a reply whose call was not captured",

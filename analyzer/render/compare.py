@@ -26,6 +26,7 @@ from analyzer.engine import unpacked_size, worth_compiling
 from analyzer.errors import AnalyzerError
 from analyzer.faults import MEANING, new_faults
 from analyzer.front import ROWS, Delivery, Front
+from analyzer.frozen import frozen
 from analyzer.messages.row import matrix_of
 from analyzer.protocols import REGISTRY, find, procedure_label
 from analyzer.protocols.rpc import AUTH_ERROR, AUTH_SYS, AUTH_SYS_BODY, GSS_BODY, RPC_MISMATCH, RPCSEC_GSS
@@ -81,7 +82,7 @@ class Told:
     fault: str | None  # what stopped our decoding
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """Where the two differ: a field, or a whole message where `name` is empty."""
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from analyzer.frozen import frozen
 from analyzer.render.mounted import opened
 from analyzer.render.said import extent
 from analyzer.render.sheet import host, offset
@@ -30,7 +31,7 @@ MOST_CHARTS = 40
 MOST_BARS = 400  # of one lane
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bar:
     """Something that lasted. `kind`: held, leak, lost, waits, mounted, used, after."""
 

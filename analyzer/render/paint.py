@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from analyzer.frozen import frozen
 
 PLAIN_WIDTH = 110
 NARROWEST = 40
@@ -24,7 +25,7 @@ COLOURS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Paint:
     """How to write: in colour or not, how wide."""
 

@@ -25,6 +25,7 @@ from analyzer.engine import unpacked_size, worth_compiling
 from analyzer.errors import AnalyzerError
 from analyzer.faults import MEANING, new_faults
 from analyzer.front import ROWS, Delivery, Front
+from analyzer.frozen import frozen
 from analyzer.protocols import find, procedure_label
 from analyzer.protocols.rpc import RPC_STATUS
 from analyzer.records.events import Control, Event, Repeat, Unreachable
@@ -39,7 +40,7 @@ PRIVACY = 3
 FLAGS = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (ACK, "ACK"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """One RPC message. `values` are its decoded arguments or results, by their declaration `body`."""
 

@@ -11,11 +11,10 @@ Never: chooses rows; shows text of the wire that was not cleaned.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from analyzer.frozen import frozen
 from analyzer.render.clean import clean
 from analyzer.render.columns import TABLES
 from analyzer.render.times import SECOND, rfc3339, span
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from analyzer.render.view import View
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cell:
     """One column of a sheet: its key in a row, its kind, and its head where the key would read badly."""
 
@@ -35,7 +34,7 @@ class Cell:
     head: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sheet:
     """One table of an answer."""
 
@@ -70,6 +69,8 @@ def text(view: View, paint: Paint, sheets: Iterable[Sheet], most: int | None = N
 
 def document(schema: str, sheets: Iterable[Sheet], **more: Any) -> str:
     """The sheets as one JSON document."""
+    import json
+
     made = {s.name: [_plain_row(row, s.keys or s.cells) for row in s.rows] for s in sheets}
     whole = {"schema": schema} | more | made
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"

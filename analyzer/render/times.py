@@ -11,10 +11,10 @@ Never: reads a clock; knows a time zone by name.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from analyzer.errors import AnalyzerError
+from analyzer.frozen import frozen
 
 SECOND = 1_000_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017 (the same, and older than 3.11)
@@ -25,7 +25,7 @@ MOMENT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instant:
     """A point in time: ns since the epoch, or since the start of the capture."""
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from analyzer.errors import AnalyzerError
+from analyzer.frozen import frozen
 from analyzer.render.clean import clean
 from analyzer.render.times import Instant
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NEVER, ALWAYS = -(2**63), 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Filters:
     """What the user wants to see."""
 

@@ -8,8 +8,8 @@ Never: looks at bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from analyzer.frozen import frozen
 from analyzer.schema.xdr import (
     I32,
     I64,
@@ -42,7 +42,7 @@ DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Column:
     """One column: `dtype` is a NumPy name, "text" or "bytes"; `type` the declared leaf."""
 

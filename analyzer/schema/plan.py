@@ -19,9 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
+from analyzer.frozen import frozen
 from analyzer.index import Ints
 from analyzer.schema.columns import columns
 from analyzer.schema.xdr import (
@@ -78,8 +80,7 @@ MOST_COLUMNS = 62
 """Columns of one table: their valid bits share a signed 64-bit word."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """Where a column lies in its row."""
 
     cell: int
@@ -106,7 +107,7 @@ class Layout:
         return self.slots[name]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """What the kernel follows: `code`, one instruction a row, and the layout of each table."""
 

@@ -8,15 +8,15 @@ Never: holds behaviour.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from analyzer.frozen import frozen
 from analyzer.schema.xdr import Type
 
 CALL, REPLY = 0, 1
 """Directions, as in the message type of RFC 5531."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Procedure:
     """One procedure. `call` and `reply` are None where only the name is declared.
 
@@ -36,7 +36,7 @@ class Procedure:
         return self.reply if direction == REPLY else self.call
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Program:
     """One version of one RPC program."""
 

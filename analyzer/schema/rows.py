@@ -12,11 +12,11 @@ Never: looks at the bytes of a message.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analyzer.frozen import frozen
 from analyzer.index import Ints
 from analyzer.schema.plan import Layout, Plan
 
@@ -44,7 +44,7 @@ class Valid(Mapping[str, Bools]):
         return len(self._layout.slots)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Columns:
     """Decoded messages, or the entries of one of their lists.
 

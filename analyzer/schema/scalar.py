@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from analyzer.faults import Fault
+from analyzer.frozen import frozen
 from analyzer.schema.xdr import (
     I32,
     I64,
@@ -44,7 +45,7 @@ from analyzer.schema.xdr import (
 Values = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decoded:
     """A decoded message: integers, bools, bytes, and lists of the same for child tables.
 
@@ -70,7 +71,7 @@ def decode_one(declared: Type, data: bytes | bytearray | memoryview, size: int |
     return Decoded(values, reader.fault, reader.at, reader.breadcrumbs)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """Where the bytes of a text, of opaque bytes or of bulk data stand in a message."""
 

@@ -20,14 +20,16 @@ Never: holds behaviour; knows a protocol.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
+
+from analyzer.frozen import frozen
 
 MOST_ENTRIES = 65536
 """Entries of one list that are decoded; a list that goes on is `Fault.XDR_DEPTH`."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class U32:
     """Unsigned int, or an enum where `names` says what the numbers are called. Where it `is_open` others are
     legal, too."""
@@ -36,27 +38,27 @@ class U32:
     is_open: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class I32:
     """Signed int."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class U64:
     """Unsigned hyper."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class I64:
     """Signed hyper."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Bool:
     """A word that is 0 or 1. Anything over 1 is taken as true and noted."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Opaque:
     """Bytes: counted and at most `limit`, or exactly `limit` of them where `fixed`."""
 
@@ -64,24 +66,24 @@ class Opaque:
     fixed: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Text:
     """A counted string of at most `limit` bytes, in whatever encoding its sender uses."""
 
     limit: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Rest:
     """All bytes up to the end of the message."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class LastInt:
     """A signed integer that ends the message: 8 bytes wide where 8 are left, else 4."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Field:
     """A named part of a struct. Where `keep` is false, `type` is bulk data: only its length is
     kept, as NAME_length, and the captured bytes may end inside it."""
@@ -93,7 +95,7 @@ class Field:
     keep: bool = True
 
 
-@dataclass(frozen=True, slots=True, eq=False, init=False)
+@frozen
 class Struct:
     """Fields in their order on the wire."""
 
@@ -103,7 +105,7 @@ class Struct:
         object.__setattr__(self, "fields", fields)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Union:
     """A tag, then the fields of the arm it selects; `default` is the arm of all other tags."""
 
@@ -112,28 +114,28 @@ class Union:
     default: Struct = Struct()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Optional:
     """A bool, then the type where it is true (`*` in XDR)."""
 
     of: Type
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Tail:
     """The type where the message has any bytes left: a last field that some senders omit."""
 
     of: Type
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class List:
     """XDR's linked list: each entry preceded by TRUE, the end marked by FALSE. A child table."""
 
     of: Struct
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Array:
     """A counted array of at most `limit` elements. A child table."""
 

@@ -21,7 +21,6 @@ import subprocess
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from time import monotonic
@@ -30,6 +29,7 @@ from typing import IO
 from analyzer.capture.pcap import HEADER
 from analyzer.capture.source import Source, widen
 from analyzer.errors import AnalyzerError
+from analyzer.frozen import frozen
 from analyzer.watch.counters import dropped
 
 BUFFER = 128  # MiB in the kernel: some seconds of heavy traffic while others have the processor
@@ -48,7 +48,7 @@ CHATTER = re.compile(
 ASKED_EVERY = 1.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tool:
     """A program that captures."""
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import dataclasses
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -28,11 +28,9 @@ def test_a_struct_takes_its_fields_in_order() -> None:
     assert VOID.fields == ()
 
 
-def test_nodes_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Struct().fields = ()  # type: ignore[misc]
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        U32().names = {}  # type: ignore[misc]
+if TYPE_CHECKING:  # nodes cannot be changed: if they could, the comments would be errors
+    Struct().fields = ()  # type: ignore[misc]
+    U32().names = {}  # type: ignore[misc]
 
 
 def test_nodes_are_compared_by_identity() -> None:
