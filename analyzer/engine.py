@@ -20,31 +20,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from analyzer import kernels
 from analyzer.capture.find import find_captures
 from analyzer.capture.merge import Merger, Places
 from analyzer.capture.reader import Reader
 from analyzer.capture.source import STDIN, open_source
 from analyzer.faults import MEANING, Fault, Faults, new_faults
-from analyzer.frames.dissect import ANSWER_SEEN, RST_SEEN, SYN_SEEN
 from analyzer.front import MOST_FLOWS, ROWS, Ahead, Delivery, Front, quick_switches
 from analyzer.parameters import AUTO, DEFAULTS, Settings
 from analyzer.protocols import procedure_label
 from analyzer.records.events import Event
-from analyzer.tables import TCP, UDP, Bytes, Messages
+from analyzer.tables import Bytes, Messages
 
 if TYPE_CHECKING:
     from analyzer.findings.rule import Finding
-    from analyzer.sessions.connections import OneWay, Traffic
     from analyzer.sessions.world import Sessions
 
 # Below the first size plain Python is quicker than loading compiled kernels, below the second it is
 # quicker than compiling them (bytes; measured on captures of small calls).
 ALWAYS_PLAIN = 1 << 20
 PLAIN_WHEN_COLD = 8 << 20
-ROCE_PORT = 4791  # IANA roce; over it, RPC is what RFC 8166 makes of it
 PACKED = 8  # a compressed capture is taken for this many times its size
 FITS = 128 << 20
 """Bytes of captures of which all locks are kept, for to let go of them takes half as long again as to follow
@@ -125,9 +120,6 @@ class Engine:
         self.packets = self.front.packets
         self.records = Records(compiled, self.faults, names_only)
         self.sessions = Sessions(self.records.handles, server_model, settings)
-        self.sessions.connections.acked = self.front.assembler.acked
-        self.sessions.connections.one_way = self.one_way
-        self.sessions.connections.rdma = self.rdma
         self.sessions.faults = self.faults
         self.sessions.counts, self.sessions.first_frames = self.records.counts, self.records.first_frames
         self.whole = whole
@@ -153,74 +145,21 @@ class Engine:
 
     def close(self) -> None:
         """Everything has been taken in."""
-        self.sessions.connections.traffic = self.traffic()
-        self.sessions.connections.unseen = self._unseen()
+        from analyzer.sessions.sides import traffic, unseen
+
+        self.tell()
+        connections, streams = self.sessions.connections, self.front.assembler.streams
+        connections.traffic = traffic(self.front.dissector.flows, streams)
+        connections.unseen = unseen(streams)
         self.sessions.finish()
 
-    def _unseen(self) -> set[int]:
-        """Flows of which the last bytes were acknowledged and never seen (a FIN is acknowledged as one)."""
-        streams = self.front.assembler.streams
-        return set((np.flatnonzero(streams.acked > streams.next + 1) // 2).tolist())
+    def tell(self) -> None:
+        """Let the sessions know what became of connections up to now, for rules that ask."""
+        from analyzer.sessions.sides import sides
+        from analyzer.sessions.world import ONE_WAY
 
-    def one_way(self, longer: int) -> list[OneWay]:
-        """Connections of which one side is there, goes on, and nothing of the other was captured.
-
-        Who sends bytes after its SYN was answered. TCP sends again what nobody acknowledges: where that never
-        happened in a connection of so many ns, somebody did. Not where the two talk on another connection.
-        """
-        from analyzer.sessions.connections import OneWay
-
-        flows, streams = self.front.dissector.flows, self.front.assembler.streams
-        rows = min(len(streams.segments) // 2, len(flows.host0))  # both have more rows than are used
-        columns = (streams.segments, streams.repeated, streams.acked)
-        segments, repeated, acked = (column[: 2 * rows].reshape(rows, 2) for column in columns)
-        heard = (segments > 0) & (repeated == 0) & (acked < 0) & (segments[:, ::-1] == 0)
-        one_sided = heard.any(1) & (flows.transport[:rows] == TCP)
-        state = flows.state[:rows]
-        both_opened = state & (SYN_SEEN | ANSWER_SEEN) == SYN_SEEN | ANSWER_SEEN
-        one_sided &= ~both_opened & (state & RST_SEEN == 0)
-        goes_on = flows.last_time[:rows] - flows.first_time[:rows] >= longer
-        one_sided &= goes_on | (state & SYN_SEEN != 0)
-        alone = np.flatnonzero(one_sided)
-        ends = np.stack((flows.host0[:rows], flows.host1[:rows]), 1)
-        speaking = np.flatnonzero((segments > 0) & np.isin(ends, ends[alone]))
-        spoken = {(int(ends.flat[at]), int(ends.flat[at ^ 1])) for at in speaking.tolist()}
-        found = []
-        for flow in alone.tolist():
-            here, missing = ends[flow].tolist() if heard[flow, 0] else ends[flow, ::-1].tolist()
-            if (missing, here) in spoken:
-                continue
-            frame, time = int(flows.first_frame[flow]), int(flows.first_time[flow])
-            found.append(OneWay(flow, here, missing, frame, time))
-        return found
-
-    def rdma(self) -> list[OneWay]:
-        """Flows of RDMA over UDP, as RoCE v2 has it."""
-        from analyzer.sessions.connections import OneWay
-
-        f = self.front.dissector.flows
-        rows = np.flatnonzero((f.transport == UDP) & (f.port1 == ROCE_PORT)).tolist()
-        columns = (f.host0, f.host1, f.first_frame, f.first_time)
-        return [OneWay(row, *(int(column[row]) for column in columns)) for row in rows]
-
-    def traffic(self) -> list[Traffic]:
-        """TCP segments by direction between two hosts."""
-        from analyzer.sessions.connections import Traffic
-
-        flows, streams = self.front.dissector.flows, self.front.assembler.streams
-        sums: dict[tuple[int, int], Traffic] = {}
-        for row in np.flatnonzero(streams.segments).tolist():
-            flow, side = divmod(row, 2)
-            ends = int(flows.host0[flow]), int(flows.host1[flow])
-            source, target = ends if side == 0 else ends[::-1]
-            known = sums.get((source, target), Traffic(source, target, 0, 0, 0, set()))
-            known.streams.add((flow, side))
-            sums[source, target] = known._replace(
-                segments=known.segments + int(streams.segments[row]),
-                repeated=known.repeated + int(streams.repeated[row]),
-                reordered=known.reordered + int(streams.reordered[row]),
-            )
-        return list(sums.values())
+        s, front = self.sessions, self.front
+        s.connections.sides = sides(front.dissector.flows, front.assembler.streams, s.settings[ONE_WAY])
 
     def take(self, delivery: Delivery) -> None:
         """Decode the messages of a delivery, and take what they say into the sessions."""
@@ -319,6 +258,7 @@ def analyze(
         yield from front.finish()
 
     with _no_collections(), ExitStack() as at_work:
+        at_work.callback(kernels.forget_tables)
         delivered = deliveries()
         if compiled:  # the front works ahead, for kernels leave the interpreter to others
             at_work.enter_context(quick_switches())

@@ -92,6 +92,10 @@ class Twin:
             entry = self._entries[spec] = load(self.function, spec)
         return entry(array("q", words))
 
+    def forget(self) -> None:
+        """Hold no table any more."""
+        self._tables.clear()
+
     def _flatten(self, argument: Any, words: list[int]) -> Any:
         """Append the words of an argument; return what kind it is."""
         if isinstance(argument, np.ndarray):
@@ -112,6 +116,12 @@ class Twin:
             return known[2]
         words.append(int(argument))
         return "int"
+
+
+def forget_tables() -> None:
+    """Hold no argument of any kernel any more: a run is over."""
+    for twin in list(_COMPILED.values()):
+        twin.forget()
 
 
 def load(function: Callable[..., Any], spec: Spec) -> Entry:

@@ -15,8 +15,8 @@ from analyzer.findings.rule import INFO, Case, rule, seconds
 from analyzer.parameters import threshold, window
 from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Call, Hole
-from analyzer.sessions.connections import OneWay
 from analyzer.sessions.model import Place
+from analyzer.sessions.sides import OneWay
 from analyzer.sessions.world import Sessions
 
 IN_USE = window("no-nlm-use", 600, "long enough for a program that locks at all to have done so")
@@ -121,7 +121,7 @@ def _sealed(s: Sessions) -> Iterator[Case]:
             client=client,
             group="tls",
         )
-    for one in s.connections.rdma():
+    for one in s.connections.sides.rdma:
         yield Case(
             f"{s.hosts.address(one.heard)} and {s.hosts.address(one.missing)} use RDMA, which is not read",
             [one.frame],

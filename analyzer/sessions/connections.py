@@ -13,12 +13,11 @@ Never: looks at payload.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from analyzer.records.events import Call, Control, Hole, Repeat, Unreachable
 from analyzer.sessions.kept import Kept
+from analyzer.sessions.sides import NO_SIDES, Traffic
 from analyzer.tables import ACK, FIN, RST, SYN
 
 Place = tuple[int, int]  # frame, time
@@ -59,27 +58,6 @@ class Connection:
         return bool(ended) and max((time for _, time in last), default=0) < limit
 
 
-class Traffic(NamedTuple):
-    """TCP segments from one host to another, of the connections that the capture still knew at its end."""
-
-    source: int
-    target: int
-    segments: int
-    repeated: int
-    reordered: int
-    streams: set[tuple[int, int]]  # flow and side
-
-
-class OneWay(NamedTuple):
-    """A connection of which the capture has one direction only."""
-
-    flow: int
-    heard: int
-    missing: int
-    frame: int
-    time: int
-
-
 class Connections:
     """The connections of a capture, newest kept."""
 
@@ -95,9 +73,12 @@ class Connections:
         self.repeats: deque[Repeat] = deque(maxlen=REPEATS_KEPT)
         self.traffic: list[Traffic] = []  # told at the end
         self.unseen: set[int] = set()  # told at the end: flows whose last bytes were not captured
-        self.acked: Callable[[int, int], int] = _never
-        self.one_way: Callable[[int], list[OneWay]] = _none
-        self.rdma: Callable[[], list[OneWay]] = list  # flows of it: one host, the other
+        self.sides = NO_SIDES  # told at a look, and at the end
+
+    def acked(self, flow: int, side: int) -> int:
+        """Highest stream offset of `side` that its peer had acknowledged at the look, -1 none seen."""
+        stream, acked = 2 * flow + side, self.sides.acked
+        return int(acked[stream]) if stream < len(acked) else -1
 
     def control(self, event: Control) -> None:
         """Take in a SYN, FIN or RST."""
@@ -191,13 +172,3 @@ class Connections:
     def repeats_of(self, flow: int, side: int, offset: int) -> list[Repeat]:
         """Retransmissions of the segment that ends a message at stream offset `offset`."""
         return [r for r in self.repeats if r.flow == flow and r.side == side and r.start < offset <= r.end]
-
-
-def _none(_longer: int) -> list[OneWay]:
-    """Both directions are there, as far as is known."""
-    return []
-
-
-def _never(_flow: int, _side: int) -> int:
-    """Nothing was acknowledged, as far as is known."""
-    return -1

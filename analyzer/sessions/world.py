@@ -46,7 +46,7 @@ from analyzer.sessions import operations as op
 from analyzer.sessions.callbacks import Callbacks
 from analyzer.sessions.circles import Circle, circle_of
 from analyzer.sessions.conduct import Conduct
-from analyzer.sessions.connections import Connections, OneWay
+from analyzer.sessions.connections import Connections
 from analyzer.sessions.fates import Fates
 from analyzer.sessions.handles import Handles
 from analyzer.sessions.hosts import Hosts, is_odd_name, is_other_name
@@ -63,6 +63,7 @@ from analyzer.sessions.reboots import Grace, Notice, Reboots
 from analyzer.sessions.servers import Servers
 from analyzer.sessions.settled import Settled
 from analyzer.sessions.shares import Shares
+from analyzer.sessions.sides import OneWay
 from analyzer.sessions.usage import Usage
 from analyzer.tables import UDP
 
@@ -442,7 +443,7 @@ class Sessions:
 
     def one_way(self) -> list[OneWay]:
         """Where only one direction between two hosts was captured, as TCP or lock calls over UDP show."""
-        return self.connections.one_way(self.settings[ONE_WAY]) + self._one_way_over_udp()
+        return self.connections.sides.one_way + self._one_way_over_udp()
 
     def _one_way_over_udp(self) -> list[OneWay]:
         """Lock calls over UDP that nobody answered and nobody sent again, for longer than a client waits."""

@@ -160,6 +160,7 @@ class Watch:
         found: Found = []
         now = self.now
         if now:
+            self.engine.tell()
             with as_if_over(self.sessions, now):
                 found = self._wanted(judge(self.sessions, goes_on=True))
         entries = self.diary.note(found, now, self.retention.known_since)

@@ -30,6 +30,7 @@ def test_at_any_moment_it_is_what_analyze_says_of_the_capture_so_far(name: str, 
         if not fed.engine.frames:
             continue
         before = _ledgers(s)
+        fed.engine.tell()
         with as_if_over(s, s.end):
             supposed = evaluate(s)
         assert _ledgers(s) == before
