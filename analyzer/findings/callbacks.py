@@ -239,7 +239,8 @@ def grant_delivered_by_poll(s: Sessions) -> Iterator[Case]:
     """Locks reach their waiters only because these ask again.
 
     ## What it is
-    Three or more waits of one client at one server ended by its own repeated LOCK, and none by a callback.
+    Three or more waits of one client at one server ended by its own repeated LOCK, and none by a callback; or
+    one, where the server cannot call back (see `grant-callback-unreachable`).
 
     ## Why it matters
     Every contended lock costs up to a poll period, 30 s on Linux.
@@ -260,17 +261,19 @@ def grant_delivered_by_poll(s: Sessions) -> Iterator[Case]:
             by_pair.setdefault((wait.file.server, wait.client), []).append(wait)
     for (server, client), waits in by_pair.items():
         polled = [wait for wait in waits if _polled(wait) and not wait.offers]
-        if len(polled) < s.settings[POLLS] or len(polled) < len(waits):
+        walled = [(wait, wall) for wait in polled if (wall := wall_before(s, wait)) is not None]
+        if not walled and (len(polled) < s.settings[POLLS] or len(polled) < len(waits)):
             continue
         times = sorted(wait.ended.time - wait.since.time for wait in polled if wait.ended)
+        why = f"as {s.hosts.address(server)} cannot call it back" if walled else "and none by a callback"
         yield Case(
-            f"{len(polled)} of {len(waits)} waits of {s.hosts.address(client)} ended by its own poll and "
-            f"none by a "
-            f"callback; median wait {seconds(times[len(times) // 2])}",
+            f"{len(polled)} of {len(waits)} waits of {s.hosts.address(client)} ended by its own poll, {why}; "
+            f"median wait {seconds(times[len(times) // 2])}",
             [frame for wait in polled for frame in (wait.since.frame, wait.ended.frame if wait.ended else 0)],
             polled[0].since,
             Place(polled[-1].ended.frame, polled[-1].ended.time) if polled[-1].ended else None,
-            confidence=PROBABLE,
+            confidence=DEFINITE if any(wall.is_sure for _, wall in walled) else PROBABLE,
+            cause=walled[0][0] if walled else None,
             server=server,
             client=client,
         )
@@ -416,7 +419,8 @@ def grant_wrong_destination(s: Sessions) -> Iterator[Case]:
     The waiting LOCK, the callback, both addresses.
 
     ## When it is a false alarm
-    An address that moved in a failover; NAT.
+    An address that moved in a failover; NAT. A callback to another address of the host that waits, as its
+    credentials show, is not counted.
     """
     yield from _astray(s)
     for offer in s.ledger.offers:
@@ -439,6 +443,8 @@ def _astray(s: Sessions) -> Iterator[Case]:
         if offer.verdict != "wrong-receiver" or offer.wait is None:
             continue
         operation, wait = offer.operation, offer.wait
+        if s.hosts.share_a_name(wait.client, operation.responder):
+            continue
         about = of_wait(s, wait)
         about["peer"] = operation.responder
         yield Case(

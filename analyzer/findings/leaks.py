@@ -19,6 +19,7 @@ from analyzer.findings.rule import (
     DEFINITE,
     HIGH,
     INFO,
+    LOW,
     MEDIUM,
     POSSIBLE,
     PROBABLE,
@@ -56,6 +57,7 @@ BLOCKED_BEHIND = window("vanished-blocked", 30, "one poll period of a Linux wait
 UNACKED = window("unlock-ack", 5, "several TCP retransmissions without an ACK")
 UNANSWERED = window("unlock-answer", 20, "two times the first RPC timeout of lockd")
 LOST_ANSWER = window("lost-answer", 5, "an answer lost from the capture shows when the next one comes")
+SENT_AGAIN = window("unlock-sent-again", 30, "a Linux client asks again 5 s after DENIED_GRACE_PERIOD")
 WATCHED = window("unlock-watched", 120, "lockd has used up its longest timeout, 60 s, twice")
 
 
@@ -117,7 +119,8 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
     Freeing locks by hand is safe only when no client still works on the files.
 
     ## Evidence
-    The LOCK and its grant, every UMNT, an UNLOCK that was sent but not answered, refusals to others since.
+    The MNT, the LOCK and its grant, every UMNT, the last NFS call on the export, an UNLOCK that was sent but
+    not answered, refusals to others since.
 
     ## When it is a false alarm
     umount.nfs sends UMNT before the system call, which can fail: traffic on the export afterwards makes this
@@ -140,7 +143,9 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
             if answer.time > goodbye.reply.time and operation.blockers == [lock]
         ]
         unlock = ""
-        frames = [*lock.frames, *(f for u in mount.umnts for f in (u.call.frame, u.frame))]
+        spoke = [*mount.mnts[:1], *mount.umnts]
+        frames = [*lock.frames, *(f for each in spoke for f in (each.call.frame, each.frame))]
+        frames += [mount.last.frame] if mount.last is not None else []
         if pending is not None:
             frames += sent_frames(s, pending)
             how = "never acknowledged" if lost else "not answered"
@@ -319,7 +324,7 @@ def unlock_refused(s: Sessions) -> Iterator[Case]:
     """A release was answered with an error: the client believes the lock is free, the server keeps it.
 
     ## What it is
-    An UNLOCK answered with anything but GRANTED or DENIED_GRACE_PERIOD.
+    An UNLOCK answered with anything but GRANTED; with DENIED_GRACE_PERIOD only where it was not sent again.
 
     ## Why it matters
     No client tries again: the lock stays.
@@ -331,21 +336,40 @@ def unlock_refused(s: Sessions) -> Iterator[Case]:
     The UNLOCK and its answer.
 
     ## When it is a false alarm
-    STALE_FH after the file was removed is harmless.
+    STALE_FH after the file was removed is harmless: then it is a fact, else low.
     """
+    fates = {id(fate.lock.file): fate for fate in sorted(s.fates.seen, key=lambda fate: bool(fate.name))}
     for operation in s.ledger.unlocks:
-        if operation.status in (None, op.GRANTED, op.DENIED_GRACE_PERIOD) or not operation.removed:
+        status = operation.status
+        if status in (None, op.GRANTED) or not operation.removed:
             continue
-        stale = operation.status == op.STALE_FH
+        if status == op.DENIED_GRACE_PERIOD and not _was_given_up(s, operation):
+            continue
+        fate = fates.get(id(operation.file)) if status == op.STALE_FH else None
         yield Case(
             f"{s.hosts.address(operation.responder)} answered the UNLOCK of {file_name(s, operation.file)} "
             f"by {s.hosts.address(operation.requester)} with "
-            f"{STATUS4.get(operation.status or 0, operation.status)}",
+            f"{STATUS4.get(status or 0, status)}"
+            + (" and it was not sent again" if status == op.DENIED_GRACE_PERIOD else ""),
             operation.frames,
             Place(operation.call.frame, operation.call.time),
-            severity=INFO if stale else HIGH,
+            confidence=PROBABLE if status == op.DENIED_GRACE_PERIOD else DEFINITE,
+            demote=status == op.DENIED_GRACE_PERIOD
+            and not s.whole(operation.call.flow, operation.call.time, s.end),
+            severity=HIGH if status != op.STALE_FH else INFO if fate is not None and fate.name else LOW,
+            cause=fate,
             **of_operation(s, operation),
         )
+
+
+def _was_given_up(s: Sessions, operation: Operation) -> bool:
+    """Whether an UNLOCK that was put off by grace was not sent again, though its lock stands."""
+    put_off = operation.answers[-1].time
+    return (
+        s.end - put_off >= s.settings[SENT_AGAIN]
+        and s.restarted(operation.responder, put_off + 1, s.end) is None
+        and all(lock.unlock is operation and lock.server_end is None for _, _, lock in operation.removed)
+    )
 
 
 @rule("lock-leaked-by-refused-grant", HIGH)

@@ -24,6 +24,7 @@ from analyzer.findings.rule import (
     POSSIBLE,
     PROBABLE,
     Case,
+    Confidence,
     file_name,
     of_lock,
     of_operation,
@@ -34,7 +35,7 @@ from analyzer.findings.rule import (
 from analyzer.parameters import window
 from analyzer.protocols.nlm import STATUS4
 from analyzer.sessions import operations as op
-from analyzer.sessions.model import Lock, Offer, Place
+from analyzer.sessions.model import Lock, Offer, Place, Wait
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.ranges import EOF
 from analyzer.sessions.world import Sessions
@@ -115,9 +116,9 @@ def lock_orphaned_by_duplicate(s: Sessions) -> Iterator[Case]:
     """A resent LOCK took effect after its sender had given it up: nobody knows that the lock is held.
 
     ## What it is
-    A LOCK that was sent twice. One copy was answered with an error and the other was granted, or a copy was
-    executed after the UNLOCK; later a request of another owner is refused where nothing but that
-    copy explains it.
+    A LOCK that was sent twice. One copy was answered with an error or DENIED, when the other was under way
+    already, which was granted; or a copy was executed after the UNLOCK; later a request of another owner is
+    refused where nothing but that copy explains it.
 
     ## Why it matters
     The owner has forgotten the lock, the server has not: it stays until the server restarts.
@@ -132,13 +133,14 @@ def lock_orphaned_by_duplicate(s: Sessions) -> Iterator[Case]:
     Every copy of the LOCK and every answer, the refusals since.
 
     ## When it is a false alarm
-    A reply that the capture did not see; a process on the server itself that holds the file.
+    A reply that the capture did not see; a process on the server itself that holds the file. A copy that was
+    sent behind the answer to the first one shows that its client did not hear that answer: it has the lock.
     """
     for lock in s.ledger.locks:
         request = lock.request
         if len(request.calls) < 2 or len(request.answers) < 2:
             continue
-        failed = request.answers[0].status in ERRORS
+        failed = _had_failed(request)
         late = lock.how == "duplicate" and not _unlocked_again(lock)
         refused = because_of(lock, lock.granted.time) if failed or late else []
         if not refused or (lock.server_end is not None and lock.server_end.reason == "unlock"):
@@ -161,6 +163,14 @@ def lock_orphaned_by_duplicate(s: Sessions) -> Iterator[Case]:
             case = _orphan(s, request, refused, "failed, and a copy of it was never answered")
             case.confidence = POSSIBLE
             yield case
+
+
+def _had_failed(request: Operation) -> bool:
+    """Whether a client was told that it has no lock while the copy that got it was under way."""
+    first, *others = request.answers
+    return first.status in (*ERRORS, op.DENIED) and any(
+        answer.status == op.GRANTED and answer.call.time < first.time for answer in others
+    )
 
 
 def _unlocked_again(lock: Lock) -> bool:
@@ -195,8 +205,8 @@ def lock_leaked_by_cancel_race(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     A GRANTED callback and the CANCEL of the same request crossed; the CANCEL came too late (DENIED), or
-    the callback was accepted all the same; no UNLOCK of that owner followed within ten seconds, and a
-    request of another owner was refused because of the lock.
+    the callback was accepted all the same; and no UNLOCK of that owner followed within ten seconds. Surer
+    where a request of another owner was refused because of the lock.
 
     ## Why it matters
     The program that waited has gone, and the lock stays.
@@ -245,21 +255,27 @@ def _crossed(s: Sessions, refusals: Refusals, offer: Offer) -> Case | None:
     refused = refusals.after(wait.file, wait.owner, extent, after)
     if wait.lock is not None:
         refused = because_of(wait.lock, after) or refused
-    if not refused:
+    if not refused and (offer.refused is not None or s.end < after or not _stands(wait)):
         return None
-    answer = refused[-1][1]
+    until = Place(refused[-1][1].frame, refused[-1][1].time) if refused else Place(s.last_frame, s.end)
+    sure = DEFINITE if refused else PROBABLE
     return Case(
         f"{s.hosts.address(wait.client)} gave up waiting for {file_name(s, wait.file)} (CANCEL in frame "
-        f"{cancel.call.frame}) just as it was granted (frame {granted.call.frame}), and did not unlock; "
-        f"{s.hosts.address(refused[0][0].requester)} is refused since",
+        f"{cancel.call.frame}) just as it was granted (frame {granted.call.frame}), and did not unlock"
+        + (f"; {s.hosts.address(refused[0][0].requester)} is refused since" if refused else ""),
         [*wait.request.frames, *cancel.frames, *granted.frames, *frames(refused)],
         Place(granted.call.frame, min(granted.call.time, cancel.call.time)),
-        Place(answer.frame, answer.time),
-        confidence=PROBABLE if offer.accepted is not None else DEFINITE,
-        demote=0 if s.whole(cancel.call.flow, cancel.call.time, answer.time) else 1,
+        until,
+        confidence=Confidence(sure - 1) if offer.accepted is not None else sure,
+        demote=0 if s.whole(cancel.call.flow, cancel.call.time, until.time) else 1,
         subject=wait.lock,
         **of_wait(s, wait),
     )
+
+
+def _stands(wait: Wait) -> bool:
+    """Whether nothing shows that the lock of a wait that was given up is free again."""
+    return wait.lock is not None and wait.lock.server_end is None
 
 
 @rule("unlock-owner-mismatch", HIGH)

@@ -11,6 +11,7 @@ Never: takes status 4 for grace without looking at the reclaim flag.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from analyzer.findings.rule import (
     CRITICAL,
@@ -26,13 +27,14 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
-from analyzer.parameters import window
+from analyzer.parameters import threshold, window
 from analyzer.protocols.nlm import STATUS4
 from analyzer.protocols.nsm import NSM
+from analyzer.sessions import operations as op
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.operations import Answer, Operation
-from analyzer.sessions.reboots import SERIES, Grace, Notice
+from analyzer.sessions.reboots import SERIES, Grace, Lookup, Notice
 from analyzer.sessions.world import Sessions
 from analyzer.tables import TCP
 
@@ -40,6 +42,7 @@ LONG_GRACE = window("grace-long", 60, "lockd's own grace is 50 s by default: pro
 NOTICE_BEFORE = window("notice-before-grace", 120, "sm-notify runs at boot, before lockd's first refusal")
 RETRY = window("reclaim-retry", 10, "two tries of a Linux client that reclaims")
 ANSWER_TIME = window("notice-answer", 5, "two tries of sm-notify, at 2 and 4 s")
+UNHEARD_LOOKUPS = threshold("notice-lookups", 2, "look-ups", "one may be a datagram that was lost")
 
 
 @rule("grace-period-active", INFO)
@@ -154,7 +157,8 @@ def reclaim_outside_grace(s: Sessions) -> Iterator[Case]:
     """A client tried to recover a lock too late.
 
     ## What it is
-    A LOCK with the reclaim flag answered DENIED_GRACE_PERIOD: the server is not, or no longer, in grace.
+    A LOCK with the reclaim flag answered DENIED_GRACE_PERIOD: the server is not, or no longer, in grace. Or
+    answered DENIED or DENIED_NOLOCKS, after the server had begun to decide ordinary requests again.
 
     ## Why it matters
     The lock is lost, and the program that held it is not told.
@@ -163,13 +167,28 @@ def reclaim_outside_grace(s: Sessions) -> Iterator[Case]:
     Make grace longer than it takes the notices to arrive (`nlm_grace_period`); see why this client was late.
 
     ## Evidence
-    The reclaim and its answer.
+    The reclaim and its answer; the notice of the restart, and the request that shows that grace was over.
 
     ## When it is a false alarm
     None is known.
     """
-    for operation, answer in s.reboots.late_reclaims:
+    late = [each for each in s.reboots.refused_reclaims if _is_late(s, *each)]
+    for operation, answer in (*s.reboots.late_reclaims, *late):
         yield _reclaim(s, operation, answer, "too late: the server is not in grace")
+
+
+def _is_late(s: Sessions, operation: Operation, answer: Answer) -> bool:
+    """Whether a reclaim was refused after grace had ended."""
+    grace = _grace_before(s, operation)
+    over = grace is not None and grace.ended is not None and grace.ended[1].time < operation.call.time
+    return over and answer.status in (op.DENIED, op.DENIED_NOLOCKS)
+
+
+def _grace_before(s: Sessions, operation: Operation) -> Grace | None:
+    """The last grace window of a server that had begun when it was asked."""
+    asked = operation.call.time
+    of_server = (g for g in s.reboots.graces if g.server == operation.responder and g.begin.time < asked)
+    return max(of_server, key=lambda grace: grace.begin.time, default=None)
 
 
 @rule("reclaim-refused", HIGH)
@@ -177,7 +196,7 @@ def reclaim_refused(s: Sessions) -> Iterator[Case]:
     """A client tried to recover a lock in time and was refused.
 
     ## What it is
-    A LOCK with the reclaim flag answered with an error other than DENIED_GRACE_PERIOD.
+    A LOCK with the reclaim flag answered with an error other than DENIED_GRACE_PERIOD, not after grace ended.
 
     ## Why it matters
     The lock is lost; with DENIED somebody else has it.
@@ -187,14 +206,14 @@ def reclaim_refused(s: Sessions) -> Iterator[Case]:
     range.
 
     ## Evidence
-    The reclaim and its answer.
+    The reclaim and its answer; the notice of the restart.
 
     ## When it is a false alarm
     The same call repeated later with success.
     """
     granted = {_what(operation): answer.time for operation, answer in s.reboots.reclaims}
     for operation, answer in s.reboots.refused_reclaims:
-        if granted.get(_what(operation), 0) > answer.time:
+        if granted.get(_what(operation), 0) > answer.time or _is_late(s, operation, answer):
             continue
         case = _reclaim(s, operation, answer, f"refused with {STATUS4.get(answer.status, answer.status)}")
         if s.end - answer.time < s.settings[RETRY]:
@@ -209,9 +228,19 @@ def _what(operation: Operation) -> tuple[object, ...]:
 
 
 def _reclaim(s: Sessions, operation: Operation, answer: Answer, why: str) -> Case:
+    asked, frames, told = operation.call.time, operation.frames, ""
+    restart = s.restart_notice(operation.responder, operation.requester, asked)
+    if restart is not None:
+        frames = [restart.place.frame, *((restart.answer.frame,) if restart.answer else ()), *frames]
+        told = f"; it was told of the restart {seconds(asked - restart.place.time)} before"
+    grace = _grace_before(s, operation)
+    if grace is not None and grace.ended is not None and grace.ended[1].time < asked:
+        frames = [*grace.ended[0].frames, *frames]
+        told += f"; grace was over {seconds(asked - grace.ended[1].time)} before"
     return Case(
-        f"{s.hosts.address(operation.requester)} reclaimed its lock on {file_name(s, operation.file)}, {why}",
-        operation.frames,
+        f"{s.hosts.address(operation.requester)} reclaimed its lock on {file_name(s, operation.file)}, "
+        f"{why}{told}",
+        frames,
         Place(operation.call.frame, operation.call.time),
         Place(answer.frame, answer.time),
         confidence=DEFINITE,
@@ -246,17 +275,38 @@ def nsm_notify_unanswered(s: Sessions) -> Iterator[Case]:
         if notice.answer is not None or elapsed < s.settings[ANSWER_TIME]:
             continue
         yield _unheard(s, notice, elapsed)
+    yield from _no_statd(s)
+
+
+def _no_statd(s: Sessions) -> Iterator[Case]:
+    """Look-ups of statd's port that came to nothing, and after which no notice was sent."""
+    asked: dict[tuple[int, int], list[Lookup]] = {}
     for look in s.reboots.lookups:
-        if look.program != NSM or look.answer is None or look.port != 0:
+        pair = look.call.src, look.call.dst
+        if look.program == NSM and not s.hosts.are_one(*pair):
+            asked.setdefault(pair, []).append(look)
+    told = {(notice.sender, notice.receiver): notice.calls[-1].time for notice in s.reboots.notices}
+    for (sender, receiver), lookups in asked.items():
+        failed = list(takewhile(lambda look: not look.port, reversed(lookups)))[::-1]
+        if not failed or told.get((sender, receiver), 0) > failed[0].call.time:
             continue
+        unlisted = [look.answer.frame for look in failed if look.answer is not None and look.port == 0]
+        elapsed = s.end - failed[0].call.time
+        if not unlisted and (len(failed) < s.settings[UNHEARD_LOOKUPS] or elapsed < s.settings[ANSWER_TIME]):
+            continue
+        says = "says that statd is not registered" if unlisted else "does not answer"
+        is_client = (sender, receiver) in s.ledger.pairs
+        first, last = failed[0].call, failed[-1].call
         yield Case(
-            f"{s.hosts.address(look.call.src)} wanted to announce its reboot to "
-            f"{s.hosts.address(look.call.dst)}, whose "
-            "rpcbind says that statd is not registered",
-            [look.call.frame, look.answer.frame],
-            Place(look.call.frame, look.call.time),
-            client=look.call.dst,
-            server=look.call.src,
+            f"{s.hosts.address(sender)} wanted to announce its reboot to {s.hosts.address(receiver)}, whose "
+            f"rpcbind {says} ({len(failed)} look-ups)",
+            [*(look.call.frame for look in failed), *unlisted],
+            Place(first.frame, first.time),
+            Place(last.frame, last.time),
+            confidence=DEFINITE if unlisted else PROBABLE,
+            cut_short=not unlisted and elapsed < s.settings[SERIES],
+            client=sender if is_client else receiver,
+            server=receiver if is_client else sender,
         )
 
 
@@ -313,14 +363,17 @@ def recovery_completed(s: Sessions) -> Iterator[Case]:
 
 def _recovered(s: Sessions, notice: Notice, locks: list[Lock], how: str) -> Case:
     assert notice.answer is not None
-    frames = [frame for lock in locks for request in lock.reclaimed for frame in request.frames]
+    requests = [request for lock in locks for request in lock.reclaimed]
+    said = [Place(answer.frame, answer.time) for request in requests for answer in request.answers]
+    end = max([Place(notice.answer.frame, notice.answer.time), *said], key=lambda place: place.time)
     is_client = notice.role == "client"
     return Case(
         f"{s.hosts.address(notice.sender)} rebooted (state {notice.state}); {len(locks)} lock(s) of "
-        f"{s.hosts.address(locks[0].client)} were {how}",
-        [notice.place.frame, notice.answer.frame, *frames],
+        f"{s.hosts.address(locks[0].client)} were {how}, within {seconds(end.time - notice.place.time)} of "
+        "the notice",
+        [notice.place.frame, notice.answer.frame, *(f for request in requests for f in request.frames)],
         notice.place,
-        Place(notice.answer.frame, notice.answer.time),
+        end,
         server=notice.receiver if is_client else notice.sender,
         client=notice.sender if is_client else notice.receiver,
         subject=notice,

@@ -35,6 +35,7 @@ from analyzer.protocols.nlm import NLM
 from analyzer.protocols.rpc import AUTH_ERROR, AUTH_FLAVORS, RPC_STATUS
 from analyzer.records.events import Call, Reply
 from analyzer.sessions import operations as op
+from analyzer.sessions.conduct import FIRST_OPEN_PORT
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.operations import Answer, Operation
@@ -313,7 +314,8 @@ def nlm_smnotify_remote(s: Sessions) -> Iterator[Case]:
     """The private call from statd to lockd came over the network.
 
     ## What it is
-    NLM procedure 16 from another host. It is meant for statd and lockd of one machine.
+    NLM procedure 16 from another host, or from a port that any user may open. It is meant for statd and lockd
+    of one machine.
 
     ## Why it matters
     If it is accepted, anyone can drop anyone's locks.
@@ -328,15 +330,14 @@ def nlm_smnotify_remote(s: Sessions) -> Iterator[Case]:
     Containers whose loopback is a bridge.
     """
     for call in s.conduct.calls.get("nlm-sm-notify", ()):
-        if s.hosts.are_one(call.src, call.dst):
+        if s.hosts.are_one(call.src, call.dst) and call.sport < FIRST_OPEN_PORT:
             continue
         reply = s.conduct.answer(call)
         accepted = reply is not None and reply.status == 0
         yield Case(
-            f"{s.hosts.address(call.src)} sent lockd of {s.hosts.address(call.dst)} the private procedure "
-            f"16 (for "
-            f"{printable(call.args.get('mon_name', b''))}); it was "
-            f"{'accepted' if accepted else 'not accepted'}",
+            f"{s.hosts.address(call.src)} (port {call.sport}) sent lockd of {s.hosts.address(call.dst)} the "
+            f"private procedure 16 (for {printable(call.args.get('mon_name', b''))}, priv "
+            f"{call.args.get('priv', b'').hex()}); it was {'accepted' if accepted else 'not accepted'}",
             severity=CRITICAL if accepted else MEDIUM,
             **_exchange(call, s.conduct.answer(call)),
         )

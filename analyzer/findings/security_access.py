@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from analyzer.findings.rule import (
     DEFINITE,
+    HIGH,
     LOW,
     MEDIUM,
     PROBABLE,
@@ -27,7 +28,6 @@ from analyzer.protocols import program_label
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nsm import NSM
 from analyzer.records.events import Call
-from analyzer.sessions.hosts import fold
 from analyzer.sessions.intrusions import Intrusion
 from analyzer.sessions.model import Place
 from analyzer.sessions.world import Sessions
@@ -41,7 +41,7 @@ def io_against_foreign_lock(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     A WRITE, or a truncation, of bytes that another client has locked exclusively, done by the server while
-    the lock stood. The writer had no lock there itself.
+    the lock stood. The writer had no lock there itself. High where the lock was given to somebody else, too.
 
     ## Why it matters
     NLM locks are advisory: only programs that ask are kept out. What the holder reads and writes back undoes
@@ -61,7 +61,7 @@ def io_against_foreign_lock(s: Sessions) -> Iterator[Case]:
     """
     for intrusion in s.intrusions.found:
         lock = intrusion.lock
-        if _one_machine(s, lock.client, intrusion.client):
+        if s.hosts.share_a_name(lock.client, intrusion.client):
             continue
         end = lock.client_end
         released = lock.unlock is not None and end is not None and end.reason == "unlock"
@@ -76,6 +76,7 @@ def io_against_foreign_lock(s: Sessions) -> Iterator[Case]:
             Place(intrusion.first.frame, intrusion.first.time),
             Place(intrusion.last.frame, intrusion.last.time),
             confidence=DEFINITE if released else PROBABLE,
+            severity=MEDIUM if lock.lost is None else HIGH,
             demote=(0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1)
             + _is_older(s, intrusion),
             subject=intrusion,
@@ -89,12 +90,6 @@ def _is_older(s: Sessions, intrusion: Intrusion) -> bool:
     export = s.handles.export(file.fh)
     mount = s.mounts.sessions.get((intrusion.client, file.server, export.index)) if export else None
     return mount is None or mount.early
-
-
-def _one_machine(s: Sessions, one: int, other: int) -> bool:
-    """Whether two addresses call themselves by one name."""
-    names = {fold(name) for name in s.hosts.names.get(one, ())}
-    return any(fold(name) in names for name in s.hosts.names.get(other, ()))
 
 
 @rule("unprivileged-source-port", LOW)

@@ -34,7 +34,7 @@ from analyzer.findings.standing import (
 )
 from analyzer.parameters import threshold, window
 from analyzer.protocols.mount import MOUNT, STATUS3
-from analyzer.protocols.rpc import AUTH_ERROR
+from analyzer.protocols.rpc import AUTH_ERROR, AUTH_FLAVORS
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place, Wait
 from analyzer.sessions.mounts import Mount
@@ -220,8 +220,9 @@ def umnt_lost(s: Sessions) -> Iterator[Case]:
     """A client tried to say goodbye and was not heard.
 
     ## What it is
-    A UMNT without an answer or refused by RPC; or no UMNT at all, but a look-up of mountd's port followed by
-    connections to it that nobody answers, and then the end of the client's NFS traffic.
+    A UMNT without an answer or refused by RPC; or no UMNT at all, but a look-up of mountd's port that is
+    answered "not registered", or followed by connections that nobody answers, and then the end of the
+    client's NFS traffic.
 
     ## Why it matters
     The server's list of mounts keeps an entry for a mount that is gone.
@@ -278,9 +279,10 @@ def _unheard_contact(s: Sessions, mount: Mount) -> Iterator[Case]:
         if c.port in ports and not c.answered and len(c.tries) > 1
     ]
     unasked = [look for look in lookups if look.answer is None]
-    if not failed and len(unasked) < 2:
+    unlisted = [] if ports else [look for look in lookups if look.port == 0]
+    if not failed and len(unasked) < 2 and not unlisted:
         return
-    begin = min([c.since for c in failed] + [look.call.time for look in unasked])
+    begin = min([c.since for c in failed] + [look.call.time for look in (*unasked, *unlisted)])
     if mount.last is not None and mount.last.time > begin + s.settings[LEAVING]:
         return
     if any(u.call.time > begin for u in mount.umnts) or s.end - begin < s.settings[UMNT_ANSWER]:
@@ -294,11 +296,14 @@ def _unheard_contact(s: Sessions, mount: Mount) -> Iterator[Case]:
     left = [
         c for flow in mount.flows if (c := s.connections.by_flow.get(flow)) is not None and client in c.fins
     ]
+    left = [c for c in left if c.fins[client][1] > begin]
+    if not left and not failed and len(unasked) < 2:
+        return  # somebody asked for a port, that is all
     frames += [c.fins[client][0] for c in left]
     tries = sum(len(c.tries) for c in failed)
+    why = "which is not registered" if unlisted else f"{tries} SYNs without an answer"
     yield Case(
-        f"{s.hosts.address(client)} could not reach mountd of {s.hosts.address(server)} ({tries} SYNs "
-        f"without an answer) "
+        f"{s.hosts.address(client)} could not reach mountd of {s.hosts.address(server)} ({why}) "
         f"and then left {mount.path}: its UMNT was never heard",
         frames,
         Place(first.call.frame, first.call.time),
@@ -373,7 +378,7 @@ def nfs3_proc_22(s: Sessions) -> Iterator[Case]:
     Remove the vendor's patch from the client; UMNT of the MOUNT protocol is what says goodbye.
 
     ## Evidence
-    The call and its answer.
+    The call with its credentials (those of the patch are AUTH_NONE) and its answer.
 
     ## When it is a false alarm
     Fuzzers and scanners.
@@ -382,8 +387,8 @@ def nfs3_proc_22(s: Sessions) -> Iterator[Case]:
         reply = s.conduct.answer(call)
         accepted = reply is not None and reply.status == 0
         yield Case(
-            f"{s.hosts.address(call.src)} called NFSv3 procedure {call.procedure}, which does not exist; "
-            f"it was "
+            f"{s.hosts.address(call.src)} called NFSv3 procedure {call.procedure}, which does not exist, "
+            f"with {AUTH_FLAVORS.get(call.flavor, f'flavor {call.flavor}')}; it was "
             f"{'accepted' if accepted else 'refused' if reply else 'not answered'}",
             [call.frame, *((reply.frame,) if reply else ())],
             Place(call.frame, call.time),

@@ -18,6 +18,7 @@ from analyzer.tables import Hosts as HostTable
 
 SHORTEST_CUT = 31  # systems cut long names off somewhere, none before this
 NAMES_PER_HOST = 16  # a host that uses more names than this is a NAT; the first ones tell
+NOBODYS = {b"localhost", b""}  # names that tell no host from another
 
 
 def address_text(high: int, low: int) -> str:
@@ -116,6 +117,11 @@ class Hosts:
     def is_first(self, host: int, name: bytes) -> bool:
         """Whether `name` is what `host` called itself first."""
         return fold(name) == fold(self.names.get(host, [b""])[0])
+
+    def share_a_name(self, host: int, other: int) -> bool:
+        """Whether two addresses call themselves by one name, and so may be one machine's."""
+        theirs = {fold(name) for name in self.names.get(other, ())} - NOBODYS
+        return any(fold(name) in theirs for name in self.names.get(host, ()))
 
     def are_one(self, host: int, other: int) -> bool:
         """Whether a host talks to itself."""

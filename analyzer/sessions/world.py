@@ -426,6 +426,13 @@ class Sessions:
                 return grace
         return None
 
+    def restart_notice(self, server: int, client: int, until: int) -> Notice | None:
+        """The last notice before `until` by which a server told a client that it restarted."""
+        told = (
+            n for n in self.reboots.notices if (n.role, n.sender, n.receiver) == ("server", server, client)
+        )
+        return max((n for n in told if n.place.time < until), key=lambda n: n.place.time, default=None)
+
     def notice_that_freed(self, lock: Lock) -> Notice | None:
         """The reboot notice that took a lock away."""
         return next((notice for notice in self.reboots.notices if lock in notice.freed), None)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import DEFINITE, HIGH, LOW, MEDIUM, POSSIBLE, PROBABLE
+from analyzer.findings.rule import DEFINITE, HIGH, LOW, MEDIUM, POSSIBLE, PROBABLE, Confidence
 from analyzer.protocols.nlm import NLM
 from tests.findings.lab import Lab
 from tests.world import LOCKD, RPCBIND, File, Request
@@ -274,6 +274,24 @@ def test_grant_delivered_by_poll__fires_at_the_third(lab: Lab) -> None:
     )
 
 
+@pytest.mark.parametrize(("port", "sure"), [(0, DEFINITE), (None, PROBABLE)])
+def test_grant_delivered_by_poll__fires_at_the_first_where_there_is_no_way_back(
+    lab: Lab, port: int | None, sure: Confidence
+) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 9)
+    wait = lab.bob.wait_for(db, 7)
+    lab.alice.unlock(db, 9)
+    lab.server.getport(lab.bob, NLM, port)
+    lab.world.wait(25)
+    poll = lab.bob.wait_for(db, 7, reply="GRANTED")
+    lab.later(5)
+    found = lab.fires(
+        "grant-delivered-by-poll", wait.calls[0], poll.replies[0], confidence=sure, client=lab.bob
+    )
+    assert found.caused_by == (lab.fires("grant-callback-unreachable").id,)
+
+
 def test_grant_delivered_by_poll__silent_for_two(lab: Lab) -> None:
     db = lab.mounted(lab.alice, lab.bob)
     for svid in (1, 2):
@@ -519,6 +537,21 @@ def test_grant_wrong_destination__fires_when_it_goes_to_another_host(lab: Lab) -
         path="/srv/db",
     )
     lab.silent("grant-unsolicited")
+
+
+@pytest.mark.parametrize("name", ["bob", "localhost"])
+def test_grant_wrong_destination__silent_about_another_address_of_the_waiter(lab: Lab, name: str) -> None:
+    lab.bob.name = name
+    db, _ = waiting(lab)
+    second = lab.world.host(name, lab.mallory.address, transport=lab.server.transport)
+    second.mount(lab.server, "/srv")
+    lab.alice.unlock(db, 1)
+    lab.server.granted(second, db, 7, oh=f"7@{name}".encode())
+    lab.later(5)
+    if name == "bob":
+        lab.silent("grant-wrong-destination")
+    else:
+        lab.fires("grant-wrong-destination", client=lab.bob, peer=second)  # a name that tells nothing
 
 
 def test_grant_wrong_destination__silent_when_both_wait_for_the_same(lab: Lab) -> None:

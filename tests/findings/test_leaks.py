@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, MEDIUM, POSSIBLE, PROBABLE, Confidence
+from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE, Confidence
 from analyzer.sessions.ranges import EOF
 from tests.findings.lab import Lab
 from tests.world import LOCKD, Exchange, File, Request
@@ -70,6 +70,7 @@ def test_lock_held_after_umnt__fires_when_the_lock_outlives_the_window(lab: Lab)
         "lock-held-after-umnt",
         lock,
         umnt,
+        lab.alice.mnt,
         severity=HIGH,
         confidence=PROBABLE,
         server=lab.server,
@@ -457,7 +458,7 @@ def test_unlock_unanswered__silent_when_the_capture_ends_at_once(lab: Lab) -> No
 # -- unlock-refused -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("status", "severity"), [("DENIED", HIGH), ("NOLOCKS", HIGH), ("STALE_FH", INFO)])
+@pytest.mark.parametrize(("status", "severity"), [("DENIED", HIGH), ("NOLOCKS", HIGH), ("STALE_FH", LOW)])
 def test_unlock_refused__fires(lab: Lab, status: str, severity: int) -> None:
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 4)
@@ -465,6 +466,45 @@ def test_unlock_refused__fires(lab: Lab, status: str, severity: int) -> None:
     lab.later(1)
     lab.fires("unlock-refused", unlock, severity=severity, confidence=DEFINITE, client=lab.alice)
     lab.fires("lock-open-at-capture-end", client=lab.alice)
+
+
+def test_unlock_refused__fires_as_a_fact_when_the_file_was_removed(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 4)
+    lab.bob.remove(db)
+    unlock = lab.alice.unlock(db, 4, reply="STALE_FH")
+    found = lab.fires("unlock-refused", unlock, severity=INFO, confidence=DEFINITE, client=lab.alice)
+    assert found.caused_by == (lab.fires("lock-on-stale-file").id,)
+
+
+def put_off(lab: Lab) -> tuple[File, Request]:
+    """The server restarts, alice reclaims, and her UNLOCK is put off."""
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 4)
+    lab.server.boot()
+    lab.server.notify(lab.alice)
+    lab.alice.lock(db, 4, reclaim=True)
+    return db, lab.alice.unlock(db, 4, reply="GRACE")
+
+
+def test_unlock_refused__fires_when_grace_put_it_off_and_it_was_not_sent_again(lab: Lab) -> None:
+    _, unlock = put_off(lab)
+    lab.later(40)
+    found = lab.fires("unlock-refused", unlock, severity=HIGH, confidence=PROBABLE, client=lab.alice)
+    assert "not sent again" in found.message
+
+
+@pytest.mark.parametrize("why", ["sent again", "capture ends", "server restarts"])
+def test_unlock_refused__silent_after_grace(lab: Lab, why: str) -> None:
+    db, _ = put_off(lab)
+    lab.world.wait(5)
+    if why == "sent again":
+        lab.alice.unlock(db, 4)
+    elif why == "server restarts":
+        lab.server.boot()
+        lab.server.notify(lab.alice, state=7)
+    lab.later(5 if why == "capture ends" else 40)
+    lab.silent("unlock-refused")
 
 
 def test_unlock_refused__silent_when_grace_puts_it_off(lab: Lab) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE
+from analyzer.findings.rule import DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE, Confidence
 from analyzer.sessions.ranges import EOF
 from tests.findings.lab import Lab
 from tests.world import File, Request
@@ -120,13 +120,16 @@ def test_lock_survived_client_reboot__silent_when_the_client_left_and_came_back(
 # -- lock-orphaned-by-duplicate -------------------------------------------------------------------
 
 
-def test_lock_orphaned_by_duplicate__fires_when_one_copy_failed_and_the_other_was_granted(lab: Lab) -> None:
+@pytest.mark.parametrize("error", ["NOLOCKS", "DENIED"])
+def test_lock_orphaned_by_duplicate__fires_when_one_copy_failed_and_the_other_was_granted(
+    lab: Lab, error: str
+) -> None:
     db = lab.mounted(lab.alice, lab.bob)
     lock = lab.alice.lock(db, 5, reply=None)
     lab.world.wait(12)
     lock.again()
     lab.world.wait(6)
-    lock.answer("NOLOCKS", copy=0)
+    lock.answer(error, copy=0)
     lab.world.wait(0.1)
     lock.answer("GRANTED", copy=1)
     lab.world.wait(5)
@@ -155,6 +158,19 @@ def test_lock_orphaned_by_duplicate__fires_when_the_other_copy_has_no_answer(lab
     lab.world.wait(10)
     denied = lab.bob.lock(db, 2, reply="DENIED")
     lab.fires("lock-orphaned-by-duplicate", lock, denied, client=lab.alice, confidence=POSSIBLE)
+
+
+@pytest.mark.parametrize("error", ["NOLOCKS", "DENIED"])
+def test_lock_orphaned_by_duplicate__silent_when_the_client_did_not_hear_the_error(
+    lab: Lab, error: str
+) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lock = lab.alice.lock(db, 5, reply=error)
+    lab.world.wait(5)
+    lock.again().answer("GRANTED")
+    lab.world.wait(5)
+    lab.bob.lock(db, 2, reply="DENIED")
+    lab.silent(*RACES)
 
 
 def test_lock_orphaned_by_duplicate__silent_without_a_refusal(lab: Lab) -> None:
@@ -253,7 +269,26 @@ def test_lock_leaked_by_cancel_race__silent_when_the_client_asked_again(lab: Lab
     lab.silent(*RACES)
 
 
-def test_lock_leaked_by_cancel_race__silent_without_a_refusal(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("answer", "accepted", "sure"),
+    [("DENIED", None, PROBABLE), ("DENIED", "GRANTED", POSSIBLE), ("GRANTED", "GRANTED", POSSIBLE)],
+)
+def test_lock_leaked_by_cancel_race__fires_less_sure_when_nobody_asked_since(
+    lab: Lab, answer: str, accepted: str | None, sure: Confidence
+) -> None:
+    _, granted, cancel = crossed(lab, answer, accepted)
+    lab.later(20)
+    lab.fires("lock-leaked-by-cancel-race", granted, cancel, client=lab.bob, severity=HIGH, confidence=sure)
+
+
+@pytest.mark.parametrize("why", ["refused", "capture ends"])
+def test_lock_leaked_by_cancel_race__silent_when_nobody_asked_since(lab: Lab, why: str) -> None:
+    crossed(lab, "DENIED", "DENIED" if why == "refused" else None)
+    lab.later(20 if why == "refused" else 5)
+    lab.silent("lock-leaked-by-cancel-race")
+
+
+def test_lock_leaked_by_cancel_race__silent_when_another_got_it(lab: Lab) -> None:
     db, _, _ = crossed(lab)
     lab.world.wait(20)
     lab.carol.lock(db, 3)

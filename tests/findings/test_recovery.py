@@ -1,11 +1,13 @@
 """Restarts and reclaims: each rule fires on its fault and spares its innocent twin."""
 
+from typing import Any
+
 import pytest
 
 from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, MEDIUM, POSSIBLE, PROBABLE
 from analyzer.protocols.nsm import NSM
 from tests.findings.lab import Lab
-from tests.world import Exchange, File, Host
+from tests.world import Exchange, File, Host, Request
 
 # -- grace-period-active --------------------------------------------------------------------------
 
@@ -150,6 +152,38 @@ def test_reclaim_outside_grace__fires(lab: Lab) -> None:
     )
 
 
+def in_grace(lab: Lab) -> tuple[File, Exchange, Request]:
+    """The server restarts, tells alice, and puts bob off."""
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1, 4, 4)
+    lab.server.boot()
+    notice = lab.server.notify(lab.alice)
+    lab.bob.lock(db, 2, 100, 1, reply="GRACE")
+    lab.world.wait(5)
+    return db, notice, lab.bob.lock(db, 2, 100, 1, reply="GRACE")
+
+
+@pytest.mark.parametrize("status", ["DENIED", "NOLOCKS", "GRACE"])
+def test_reclaim_outside_grace__fires_with_the_end_of_grace(lab: Lab, status: str) -> None:
+    db, notice, _ = in_grace(lab)
+    served = lab.bob.lock(db, 2, 100, 1)
+    lab.world.wait(5)
+    late = lab.alice.lock(db, 1, 4, 4, reclaim=True, reply=status)
+    lab.later(15)
+    found = lab.fires("reclaim-outside-grace", late, notice, served, severity=HIGH, client=lab.alice)
+    assert "grace was over" in found.message
+    assert "told of the restart" in found.message
+    lab.silent("reclaim-refused")
+
+
+def test_reclaim_outside_grace__silent_while_grace_lasts(lab: Lab) -> None:
+    db, notice, _ = in_grace(lab)
+    early = lab.alice.lock(db, 1, 4, 4, reclaim=True, reply="DENIED")
+    lab.later(15)
+    lab.fires("reclaim-refused", early, notice, severity=CRITICAL, client=lab.alice)
+    lab.silent("reclaim-outside-grace")
+
+
 def test_reclaim_outside_grace__silent_when_an_ordinary_lock_is_put_off(lab: Lab) -> None:
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 1, reply="GRACE")
@@ -254,6 +288,41 @@ def test_nsm_notify_unanswered__fires_when_statd_is_not_registered(lab: Lab) -> 
     look = lab.alice.getport(lab.server, NSM, 0)
     lab.later(1)
     lab.fires("nsm-notify-unanswered", look, severity=HIGH, confidence=DEFINITE)
+
+
+def test_nsm_notify_unanswered__fires_when_rpcbind_is_silent(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1)
+    lab.alice.boot()
+    looks = []
+    for pause in (2, 4, 8):
+        looks.append(lab.alice.getport(lab.server, NSM, None))
+        lab.world.wait(pause)
+    lab.later(1)
+    about: dict[str, Any] = {"client": lab.alice, "server": lab.server}
+    found = lab.fires("nsm-notify-unanswered", *looks, severity=MEDIUM, confidence=POSSIBLE, **about)
+    assert "does not answer (3 look-ups)" in found.message
+
+
+@pytest.mark.parametrize("first", [0, None], ids=["not registered", "no answer"])
+def test_nsm_notify_unanswered__silent_when_statd_came_up_later(lab: Lab, first: int | None) -> None:
+    for _ in range(2):
+        lab.alice.getport(lab.server, NSM, first)
+        lab.world.wait(4)
+    lab.alice.getport(lab.server, NSM, 662)
+    lab.alice.notify(lab.server)
+    lab.later(60)
+    lab.silent("nsm-notify-unanswered")
+
+
+def test_nsm_notify_unanswered__silent_about_one_lost_lookup_and_about_a_host_that_asks_itself(
+    lab: Lab,
+) -> None:
+    lab.alice.getport(lab.server, NSM, None)
+    here = lab.world.host("here", "127.0.0.1", transport="udp")
+    here.getport(here, NSM, 0)
+    lab.later(60)
+    lab.silent("nsm-notify-unanswered")
 
 
 def test_nsm_notify_unanswered__silent_when_a_repetition_is_answered(lab: Lab) -> None:

@@ -365,6 +365,18 @@ def test_nlm_smnotify_remote__fires(lab: Lab, error: int, severity: int) -> None
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_nlm_smnotify_remote__fires_on_loopback_from_a_port_that_any_user_may_open(address: str) -> None:
+    lab = Lab()
+    here = lab.world.host("server", address, transport="udp")
+    args = {"mon_name": "alice", "state": 9, "priv": bytes(range(16))}
+    here.call(here, (NLM, 4), 16, args, port=here.lockd, sport=40000, reply={})
+    lab.later(1)
+    found = lab.fires("nlm-smnotify-remote", severity=CRITICAL)
+    assert "(port 40000)" in found.message
+    assert bytes(range(16)).hex() in found.message
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_nlm_smnotify_remote__silent_on_loopback(address: str) -> None:
     lab = Lab()
     here = lab.world.host("server", address, transport="udp")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analyzer.findings.rule import DEFINITE, LOW, MEDIUM, PROBABLE
+from analyzer.findings.rule import DEFINITE, HIGH, LOW, MEDIUM, PROBABLE
 from analyzer.protocols.mount import MOUNT
 from analyzer.protocols.nlm import NLM
 from tests.findings.lab import Lab
@@ -29,6 +29,16 @@ def test_io_against_foreign_lock__fires_for_a_write_under_a_lock(lab: Lab) -> No
         confidence=DEFINITE,
         path="/srv/db",
     )
+
+
+def test_io_against_foreign_lock__fires_high_when_the_lock_was_given_to_somebody_else_too(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    lab.alice.lock(db, 1)
+    lab.carol.write(db, 100, 10)
+    lab.bob.lock(db, 2)
+    lab.alice.write(db, 100, 10)
+    lab.fires("lock-lost-silently", client=lab.alice)
+    lab.fires("io-against-foreign-lock", client=lab.alice, peer=lab.carol, severity=HIGH)
 
 
 def test_io_against_foreign_lock__fires_softly_while_the_lock_is_open(lab: Lab) -> None:

@@ -516,6 +516,30 @@ def test_umnt_lost__fires_when_mountd_cannot_be_reached(linux: Lab) -> None:
     linux.fires("umnt-lost", look, severity=LOW, confidence=PROBABLE, client=linux.alice, export="/srv")
 
 
+def test_umnt_lost__fires_when_mountd_is_not_registered(linux: Lab) -> None:
+    linux.mounted(linux.alice)
+    linux.world.wait(20)
+    looks = [linux.alice.getport(linux.server, MOUNT, 0) for _ in range(2)]
+    linux.world.wait(1)
+    linux.alice.disconnect(linux.server)
+    linux.later(5)
+    found = linux.fires("umnt-lost", *looks, severity=LOW, confidence=PROBABLE, client=linux.alice)
+    assert "not registered" in found.message
+
+
+@pytest.mark.parametrize("then", ["stays", "is told another port"])
+def test_umnt_lost__silent_about_a_client_that_asked_for_mountd_and(linux: Lab, then: str) -> None:
+    linux.mounted(linux.alice)
+    linux.world.wait(20)
+    linux.alice.getport(linux.server, MOUNT, 0)
+    if then == "is told another port":
+        linux.alice.getport(linux.server, MOUNT, MOUNTD)
+        linux.alice.umount(linux.export)
+        linux.alice.disconnect(linux.server)
+    linux.later(60)
+    linux.silent("umnt-lost")
+
+
 def test_umnt_lost__silent_when_it_is_answered_at_the_second_try(lab: Lab) -> None:
     lab.mounted(lab.alice)
     umnt = lab.alice.umount(lab.export, reply=None)
