@@ -98,7 +98,8 @@ class Vocabulary:
 
 @dataclass(slots=True)
 class Piece:
-    """Values of one column for some rows of a chunk, in that order, or `which` of them each row has."""
+    """Values of one column for some rows of a chunk: of rows of one procedure, in that order; of rows of any,
+    `which` of the values each has."""
 
     rows: Rows
     values: NDArray[Any] | Texts

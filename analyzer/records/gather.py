@@ -22,7 +22,7 @@ from analyzer.frozen import frozen
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
 from analyzer.tables import I64, Bytes
-from analyzer.words import views
+from analyzer.words import FETCHED, fetch, views
 
 SPARE = 4  # a word may be written at every byte of what is copied
 PLACES = 1024  # a power of two
@@ -88,6 +88,8 @@ def find_repeats(
     """
     count = 0
     for i in range(len(starts)):
+        if i % FETCHED == 0:
+            which[i] = fetch(words, starts, i)
         start = int(starts[i])
         size = int(sizes[i])
         h = size

@@ -29,6 +29,8 @@ from analyzer.render.lines import (
     IN_BASE,
     INT,
     KIND,
+    MOST_IN_RUN,
+    RUN,
     SLOT,
     SPARE,
     TEXT,
@@ -47,6 +49,12 @@ COLUMNS = TABLES["calls"]
 HOSTS = ("client", "server")
 PATHS = ("path", "dir_path")
 KINDS = {"int": INT, "uint": UINT, "time": TIME, "duration": DURATION, "wire": TEXT, "hex": HEX}
+REPEATING = (
+    *("client", "client_port", "server", "server_port", "transport"),
+    *("program", "version", "procedure", "rpc_status", "status", "auth", "uid", "gid", "machine"),
+    *("retransmits", "count", "data_length", "stable", "committed", "eof"),
+)
+"""Columns that mostly say what they said in a row a little before."""
 MOST_WORDS = 8 << 20  # bytes of words that are known at once
 MOST_FORMS = 64
 UNASKED = -2  # instead of the number of a word
@@ -169,8 +177,16 @@ def cells(chunk: Chunk, lookups: Lookups) -> Cells:
     ends, columns, behind = [0], array("q"), array("q")
     for there in present:
         commas = 0
+        run = -1  # where the run begins that the column before is of
         for column in COLUMNS:
             if column.name in there:
+                if column.name not in REPEATING:
+                    run = -1
+                elif run < 0 or len(columns) - run > MOST_IN_RUN:
+                    run = len(columns)
+                    columns.append(RUN << KIND)
+                if run >= 0:
+                    columns[run] += 1 << SLOT
                 of = _list_name(column)
                 kind = KINDS[column.kind] if of is None else WORD
                 columns.append(kind << KIND | slots[column.name] | commas << COMMAS | firsts[of] << FIRST)
@@ -199,7 +215,8 @@ def _forms(chunk: Chunk) -> tuple[I64, list[set[str]]]:
     present = [set(chunk.base) for _ in range(count)]
     for column, pieces in chunk.pieces.items():
         for piece in pieces:
-            for number in np.flatnonzero(np.bincount(form[piece.rows], minlength=count)).tolist():
+            rows = piece.rows[:1] if piece.which is None else piece.rows
+            for number in np.flatnonzero(np.bincount(form[rows], minlength=count)).tolist():
                 present[number].add(column)
     return form, present
 

@@ -54,7 +54,7 @@ from analyzer.schema.plan import (
 from analyzer.schema.rows import Columns, collect
 from analyzer.schema.xdr import Type
 from analyzer.tables import Bytes
-from analyzer.words import views, word
+from analyzer.words import FETCHED, fetch, views, word
 
 SHORT, LIMIT, DEPTH = int(Fault.XDR_SHORT), int(Fault.XDR_LIMIT), int(Fault.XDR_DEPTH)
 BOOL, PADDING, TRAILING = int(Fault.XDR_BOOL), int(Fault.XDR_PADDING), int(Fault.XDR_TRAILING)
@@ -150,6 +150,8 @@ def follow(
     width = int(shape[WIDTH])
     used = int(shape[USED])
     for i in range(first, len(starts)):
+        if (i - first) % FETCHED == 0:
+            ends[i] = fetch(words, starts, i)
         start = int(starts[i])
         stop = max(int(stops[i]), start)
         size = int(sizes[i])

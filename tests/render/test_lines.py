@@ -29,6 +29,7 @@ from analyzer.render.lines import (
     KIND,
     NO_MOMENT,
     NULL,
+    RUN,
     SLOT,
     SPARE,
     TEXT,
@@ -82,19 +83,21 @@ def shown(kind: int, value: Any) -> bytes:
     return b'"%s%s"' % (b"'" if risky else b"", value.replace(b'"', b'""'))
 
 
-def laid_out(rows: Sequence[tuple[Any, ...]]) -> Cells:
-    """Columns of all kinds, every other one in `base`, with three empty ones in front of each."""
+def laid_out(rows: Sequence[tuple[Any, ...]], in_runs: bool = False) -> Cells:
+    """Columns of all kinds, every other one in `base`, with three empty ones in front of each; in runs all
+    in front of that which is unsigned and all behind it."""
     base = np.full((len(KINDS), len(rows)), NULL, np.int64)
     base[[KINDS.index(TIME), KINDS.index(DURATION)]] = NO_MOMENT
     place = np.full((len(KINDS), len(rows)), -1, np.int32)
     values, texts = [0], [b"somebody else's"]
+    known: dict[bytes, int] = {}
     for row, row_values in enumerate(rows):
         for slot, (kind, value) in enumerate(zip(KINDS, row_values, strict=True)):
             if value is None:
                 continue
             if kind in (TEXT, HEX):
-                place[slot, row] = len(texts)
-                texts.append(value)
+                place[slot, row] = known.setdefault(value, len(texts))
+                texts += [value] * (len(texts) == known[value])
                 continue
             number = 1 + CELLS.index(value) if kind == WORD else value
             base[slot, row] = np.uint64(number & (2**64 - 1)).astype(np.int64)
@@ -104,6 +107,10 @@ def laid_out(rows: Sequence[tuple[Any, ...]]) -> Cells:
         kind << KIND | (kind in (INT, TIME, WORD)) << IN_BASE | 4 << COMMAS | slot << SLOT | 1 << FIRST
         for slot, kind in enumerate(KINDS)
     ]
+    if in_runs:
+        behind = KINDS.index(UINT) + 1
+        columns.insert(behind, RUN << KIND | (len(KINDS) - behind) << SLOT)
+        columns.insert(0, RUN << KIND | (behind - 1) << SLOT)
     encoded = [word.encode() for word in CELLS]
     return Cells(
         np.zeros(len(rows), np.int64),
@@ -132,15 +139,42 @@ def written(made: Cells, rows: Sequence[int], compiled: bool = False) -> bytes:
     return b"".join(map(bytes, RowWriter(compiled).lines(made, np.array(rows, np.intp))))
 
 
-@given(ROWS.map(lambda rows: [*rows, *reversed(rows)]))
-def test_any_cell(rows: list[tuple[Any, ...]]) -> None:
-    assert written(laid_out(rows), range(len(rows))) == expected(rows)
+@given(ROWS.map(lambda rows: [*rows, *reversed(rows)]), st.booleans())
+def test_any_cell(rows: list[tuple[Any, ...]], in_runs: bool) -> None:
+    assert written(laid_out(rows, in_runs), range(len(rows))) == expected(rows)
 
 
 @settings(max_examples=30)
-@given(ROWS)
-def test_machine_code_writes_the_same(rows: list[tuple[Any, ...]]) -> None:
-    assert written(laid_out(rows), range(len(rows)), compiled=True) == expected(rows)
+@given(ROWS.map(lambda rows: [*rows, *reversed(rows)]), st.booleans())
+def test_machine_code_writes_the_same(rows: list[tuple[Any, ...]], in_runs: bool) -> None:
+    assert written(laid_out(rows, in_runs), range(len(rows)), compiled=True) == expected(rows)
+
+
+@pytest.mark.parametrize(("places", "longest"), [(1, 256), (1, 80), (512, 80), (512, 8)])
+def test_runs_that_want_one_place_or_are_too_long(
+    places: int, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        (number % 2, number, None, number % 3, '"a"', b"x" * size, None)
+        for number, size in enumerate([1, 1, 40, 2, 1, 1, 40, 2] * 3)
+    ]
+    monkeypatch.setattr(lines, "RUNS", places)
+    monkeypatch.setattr(lines, "RUN_BYTES", longest)
+    assert written(laid_out(rows, in_runs=True), range(len(rows))) == expected(rows)
+
+
+def test_a_known_run_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    put: list[Any] = []
+    put_cell = lines.put_cell
+
+    def counted(*arguments: Any) -> Any:
+        put.append(arguments)
+        return put_cell(*arguments)
+
+    monkeypatch.setattr(lines, "put_cell", counted)
+    row = (1, 2, 3, 4, '"a"', b"b", b"c")
+    assert written(laid_out([row] * 10, in_runs=True), range(10)) == expected([row] * 10)
+    assert len(put) == len(KINDS) + 9  # but for the one that is unsigned
 
 
 def test_chosen_rows_in_little_room(monkeypatch: pytest.MonkeyPatch) -> None:
