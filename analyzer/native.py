@@ -1,6 +1,6 @@
 """Kernels to machine code, by numba. Imported only when something must be compiled.
 
-In: a kernel and the kind of its arguments. Out: the name of an entry, and an object file that has it.
+In: a kernel and the kind of its arguments. Out: what `kernels` keeps on disk and loads.
 
 Theory. The entry takes the address of one block of 64-bit words, in which arrays stand as address and
 shape, named tuples as their parts and integers as themselves. So the code needs nothing of Python or
@@ -28,7 +28,8 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from analyzer.kernels import NO_RESULT, ONE_RESULT, ONE_TRUTH, Spec, is_kernel
+from analyzer.image import image_of
+from analyzer.kernels import NO_RESULT, ONE_RESULT, ONE_TRUTH, Spec, Stored, is_kernel, pack
 
 types: Any = _types  # numba's stubs know but a part of it
 
@@ -36,7 +37,7 @@ _FUNCTIONS: dict[int, Any] = {}
 
 
 def build(function: Callable[..., Any], spec: Spec) -> bytes:
-    """Compile a kernel for arguments of a kind: entry name and results, a zero byte, object file.
+    """Compile a kernel for arguments of a kind, and pack what came out.
 
     One at a time: stages in several threads ask for their kernels at once, and numba's typing is not made
     for that.
@@ -57,9 +58,12 @@ def _build(function: Callable[..., Any], spec: Spec) -> bytes:
         result = compiler.compile_extra(
             cpu_target.typing_context, cpu_target.target_context, adapter, (block,), None, flags, {}
         )
-    image = result.library._get_compiled_object()  # what numba's own cache stores
-    head = f"{result.fndesc.llvm_func_name} {_results(function, result.signature.return_type)}"
-    return head.encode() + b"\0" + bytes(image)
+    machine_code = bytes(result.library._get_compiled_object())  # what numba's own cache stores
+    symbol, results = result.fndesc.llvm_func_name, _results(function, result.signature.return_type)
+    image = image_of(machine_code, symbol)
+    if image is None:
+        return pack(Stored(results, symbol, [], machine_code))
+    return pack(Stored(results, image.entry, image.addresses, image.code))
 
 
 @contextmanager

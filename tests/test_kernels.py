@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from analyzer import image as image_module
 from analyzer import kernels
+from analyzer.image import image_of
 from analyzer.kernels import compiled, kernel
 
 PACKAGE = Path(kernels.__file__).parent
@@ -105,6 +109,84 @@ def truth(values: Any) -> Any:
 @kernel
 def narrow(values: Any) -> Any:
     return values[0], 1
+
+
+@kernel
+def chosen(values: Any, at: Any) -> Any:
+    """Enough cases for a jump table, and constants for a vector."""
+    if at == 0:
+        return int(values[0])
+    if at == 1:
+        return 17 * int(values[1])
+    if at == 2:
+        return int(values[2]) - int(values[0])
+    if at == 3:
+        return int(values[1]) // 3
+    if at == 4:
+        return -int(values[2])
+    for i in range(len(values)):
+        values[i] = (int(values[i]) * 3) ^ i
+    return int(values.sum())
+
+
+CASES = [chosen(np.array([5, 7, 11]), at) for at in range(6)]
+
+
+def machine_code(monkeypatch: pytest.MonkeyPatch, function: Any, spec: kernels.Spec) -> tuple[bytes, str]:
+    """What numba makes of a kernel before it is laid out, and the name of its entry."""
+    from analyzer import native
+
+    monkeypatch.setattr(native, "image_of", lambda *_: None)
+    stored = kernels.unpack(native.build(function, spec))
+    assert isinstance(stored.entry, str)
+    return stored.code, stored.entry
+
+
+SPEC: kernels.Spec = (("l", 1, "C"), "int")
+
+
+def run_packed(data: bytes) -> list[int]:
+    entry = kernels._link(data)
+    found = []
+    for at in range(6):
+        values = np.array([5, 7, 11])
+        found.append(entry(array("q", [values.ctypes.data, 3, 8, at])))
+    return found
+
+
+def test_llvm_links_what_is_not_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on processors and systems whose object files nobody here takes apart."""
+    code, symbol = machine_code(monkeypatch, chosen, SPEC)
+    assert run_packed(kernels.pack(kernels.Stored(0, symbol, [], code))) == CASES
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="LLVM links the kernels of other processors")
+def test_what_is_laid_out_runs_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, symbol = machine_code(monkeypatch, chosen, SPEC)
+    image = image_of(code, symbol)
+    assert image is not None
+    assert image.addresses, "a kernel without an address inside shows nothing"
+    for _ in range(3):
+        assert run_packed(kernels.pack(kernels.Stored(0, image.entry, image.addresses, image.code))) == CASES
+
+
+def test_nothing_is_laid_out_that_is_not_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, symbol = machine_code(monkeypatch, chosen, SPEC)
+    assert image_of(b"not an object file", symbol) is None
+    assert image_of(code, "another symbol") is None
+    other = bytearray(code)
+    other[18:20] = (183).to_bytes(2, "little")  # e_machine: EM_AARCH64
+    assert image_of(bytes(other), symbol) is None
+    monkeypatch.setattr(image_module, "ABSOLUTE", 2)  # R_X86_64_PC32
+    assert image_of(code, symbol) is None
+
+
+def test_what_is_packed_is_unpacked() -> None:
+    for stored in (
+        kernels.Stored(-1, 12, [8, 2**40], b"\0code\0"),
+        kernels.Stored(3, "a symbol's name", [], b""),
+    ):
+        assert kernels.unpack(kernels.pack(stored)) == stored
 
 
 def test_a_truth_is_a_truth_in_both_modes() -> None:
@@ -207,6 +289,22 @@ def test_the_key_covers_sources_with_kernels_and_no_others(
     moved = key_with(monkeypatch, tmp_path)
     (tmp_path / "deep" / "a.py").write_text("@kernel\ndef g(): ...\n")
     assert len({before, moved, key_with(monkeypatch, tmp_path)}) == 3
+
+
+def test_the_key_is_of_the_processor_and_not_its_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+    info = tmp_path / "cpuinfo"
+    monkeypatch.setattr(kernels, "CPU_INFO", info)
+    for flags, clock in (("sse4_2", "2000.1"), ("sse4_2", "2900.7"), ("sse4_2 avx2", "2000.1")):
+        info.write_text(f"processor\t: 0\ncpu MHz\t\t: {clock}\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+        keys.append(kernels.source_key())
+    assert keys[0] == keys[1] != keys[2]
+    info.unlink()
+    asked = kernels.source_key()  # LLVM knows
+    assert asked not in keys
+    assert asked == kernels.source_key()
 
 
 def test_the_cache_goes_where_it_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
