@@ -95,8 +95,10 @@ SECTIONS: dict[str, list[Question]] = {
         Question("", f"locks --wait-times {LAB}clean_soak_contended.pcap.zst"),
         Question(
             'Why ENOLCK, why "No locks available"?',
-            f"analyze --select grace-period-active,nsm-monitor-failed,no-nlm-traffic {LAB}lockd_sigkill.pcap",
-            "Grace, a server that cannot monitor the client, or no lock request at all.",
+            "analyze --select grace-period-active,nsm-monitor-failed,nlm-server-stall,nlm-auth-anomaly,"
+            f"version-or-proc-mismatch,no-nlm-traffic {LAB}lockd_sigkill.pcap",
+            "Grace, a server that cannot monitor the client, does not answer or is not registered, that "
+            "refuses its credentials or its version, or no lock request at all.",
         ),
         Question(
             "Is it the network or the server?",
@@ -155,7 +157,10 @@ SECTIONS: dict[str, list[Question]] = {
     "Faults": [
         Question(
             "Is somebody dropping our locks?",
-            f"analyze --select security {LAB}raw_forged_sm_notify.pcap",
+            "analyze --select security,false-reboot-notice,lock-lost-silently "
+            f"{LAB}raw_forged_sm_notify.pcap",
+            "Notices and FREE_ALL in a foreign name, UNLOCKs of others; a notice of a host that did not "
+            "reboot; and locks that went to somebody else though nothing on the wire says why.",
         ),
         Question(
             "Two clients both think they hold it: prove it.",

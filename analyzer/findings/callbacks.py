@@ -51,6 +51,7 @@ class Wall(NamedTuple):
     step: str
     frames: list[int]
     is_sure: bool
+    last: Place  # where it showed last
 
 
 def wall_before(s: Sessions, wait: Wait) -> Wall | None:
@@ -78,14 +79,15 @@ def wall_before(s: Sessions, wait: Wait) -> Wall | None:
         step = f"its rpcbind does not answer ({len(unheard)} look-ups)"
     else:
         return None
-    frames = [
-        *(look.call.frame for look in unlisted + unheard),
-        *(look.answer.frame for look in unlisted if look.answer),
-        *(frame for c in filtered + refused for frame, _ in c.tries),
-        *(c.refused[0] for c in refused if c.refused),
-        *(u.frame for u in notices),
+    places = [
+        *(Place(look.call.frame, look.call.time) for look in unlisted + unheard),
+        *(Place(look.answer.frame, look.answer.time) for look in unlisted if look.answer),
+        *(Place(*tried) for c in filtered + refused for tried in c.tries),
+        *(Place(*c.refused) for c in refused if c.refused),
+        *(Place(u.frame, u.time) for u in notices),
     ]
-    return Wall(step, frames, bool(unlisted or refused or notices))
+    last = max(places, key=lambda place: place.time)
+    return Wall(step, [place.frame for place in places], bool(unlisted or refused or notices), last)
 
 
 @rule("grant-callback-unreachable", HIGH)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from analyzer.findings.callbacks import wall_before
 from analyzer.render.sheet import Cell, Sheet
+from analyzer.sessions.model import Place
 
 if TYPE_CHECKING:
     from analyzer.render.rows import Row
@@ -67,11 +68,11 @@ def callback_paths(view: View) -> Sheet:
 
 def _row(view: View, server: int, client: int, path: Path) -> Row:
     good = [offer.accepted for offer in path.offers if offer.accepted is not None]
-    bad = [offer.operation.call for offer in path.offers if offer.accepted is None]
+    bad = [offer for offer in path.offers if offer.accepted is None]
     ends = [wait.ended.reason for wait in path.waits if wait.ended is not None]
-    refused = sum(offer.refused is not None for offer in path.offers if offer.accepted is None)
-    last_good = max(good, key=lambda place: place.time, default=None)
-    last_bad = max(bad, key=lambda call: call.time, default=None)
+    refused = sum(offer.refused is not None for offer in bad)
+    last_good = max(good, key=_time, default=None)
+    verdict, last_bad = _verdict(view, path, bad, last_good)
     return {
         "server": view.address(server),
         "client": view.address(client),
@@ -86,18 +87,33 @@ def _row(view: View, server: int, client: int, path: Path) -> Row:
         "last_good_frame": last_good.frame if last_good is not None else None,
         "last_bad_time": last_bad.time if last_bad is not None else None,
         "last_bad_frame": last_bad.frame if last_bad is not None else None,
-        "path": _verdict(view, path, len(good), len(bad)),
+        "path": verdict,
     }
 
 
-def _verdict(view: View, path: Path, good: int, bad: int) -> str:
-    """The failing step, of the newest wait that shows one."""
+def _verdict(view: View, path: Path, bad: list[Offer], last_good: Place | None) -> tuple[str, Place | None]:
+    """What was seen last of a path, good or bad: the failing step; and where anything bad was last seen."""
+    seen: list[tuple[str, Place]] = []
     walls = (wall_before(view.sessions, wait) for wait in reversed(path.waits))
     wall = next((wall for wall in walls if wall is not None), None)
     if wall is not None:
-        return wall.step
-    if bad:
-        return "callbacks arrive" if good else "no callback was taken"
-    if good:
-        return "callbacks arrive"
-    return "never tried" if path.waits else "-"
+        seen.append((wall.step, wall.last))
+    for offer in bad:
+        call, how = offer.operation.call, "refused" if offer.refused is not None else "not answered"
+        seen.append((f"the last callback was {how}", Place(call.frame, call.time)))
+    step, last_bad = max(seen, key=lambda one: _time(one[1]), default=("", None))
+    if last_bad is not None and (last_good is None or last_good.time < last_bad.time):
+        return step, last_bad
+    if last_good is not None:
+        return "callbacks arrive", last_bad
+    was_due = any(wait.frees or _is_polled(wait) for wait in path.waits)
+    return ("never tried" if was_due else "no callback was due"), None
+
+
+def _is_polled(wait: Wait) -> bool:
+    """Whether a waiter got the lock by asking again."""
+    return wait.ended is not None and wait.ended.reason == "poll"
+
+
+def _time(place: Place) -> int:
+    return place.time

@@ -45,14 +45,14 @@ def test_a_callback_without_an_answer(lab: Lab) -> None:
     lab.alice.unlock(db, 1)
     lab.server.granted(lab.bob, db, 2, reply=None)
     lab.later(20)
-    assert path(lab) == ((1, 0, 0, 1, 0, 0, 1), "no callback was taken")
+    assert path(lab) == ((1, 0, 0, 1, 0, 0, 1), "the last callback was not answered")
 
 
 def test_a_callback_that_is_refused(lab: Lab) -> None:
     db = waiting(lab)
     lab.alice.unlock(db, 1)
     lab.server.granted(lab.bob, db, 2, reply="DENIED")
-    assert path(lab) == ((1, 0, 0, 1, 0, 1, 0), "no callback was taken")
+    assert path(lab) == ((1, 0, 0, 1, 0, 1, 0), "the last callback was refused")
 
 
 def test_no_callback_at_all(lab: Lab) -> None:
@@ -77,6 +77,28 @@ def test_a_lookup_that_fails(lab: Lab, port: int | None, verdict: str) -> None:
     assert verdict in said
 
 
+def test_what_is_not_due_is_no_fault(lab: Lab) -> None:
+    waiting(lab)
+    assert path(lab) == ((1, 0, 0, 0, 0, 0, 0), "no callback was due")
+
+
+def test_a_path_that_was_mended(lab: Lab) -> None:
+    db = waiting(lab)
+    lab.alice.unlock(db, 1)
+    look = lab.server.getport(lab.bob, NLM, 0)
+    lab.world.wait(25)
+    lab.bob.wait_for(db, 2, reply="GRANTED")
+    lab.bob.unlock(db, 2)
+    lab.alice.lock(db, 1)
+    lab.world.wait(60)
+    lab.bob.wait_for(db, 2)
+    lab.alice.unlock(db, 1)
+    lab.server.granted(lab.bob, db, 2)
+    (row,) = callback_paths(view(lab)).rows
+    assert row["path"] == "callbacks arrive"
+    assert row["last_bad_frame"] == look.reply_frame < row["last_good_frame"]
+
+
 def test_the_newest_wall_is_told_and_times_of_both_kinds(lab: Lab) -> None:
     db = waiting(lab)
     lab.alice.unlock(db, 1)
@@ -89,7 +111,7 @@ def test_the_newest_wall_is_told_and_times_of_both_kinds(lab: Lab) -> None:
     lab.later(20)
     (row,) = callback_paths(view(lab)).rows
     assert row["last_good_time"] < row["last_bad_time"]
-    assert row["path"] == "callbacks arrive"
+    assert row["path"] == "the last callback was not answered"
     assert (row["accepted"], row["unanswered"]) == (1, 1)
 
 
