@@ -39,10 +39,10 @@ def standing_is_guessed(lock: Lock) -> bool:
     return any(
         unlock.order > lock.request.order
         and unlock.status in (None, op.GRANTED)
-        and start <= lock.start
-        and end >= lock.end
+        and unlock.start <= lock.start
+        and unlock.end >= lock.end
         and owners_are_guessed(lock.request, unlock)
         for owner, unlocks in lock.file.unlocks.items()
         if owner is not lock.owner and owner.svid == lock.owner.svid
-        for _, start, end, unlock in unlocks
+        for unlock in unlocks
     )

@@ -156,7 +156,7 @@ def lock_orphaned_by_duplicate(s: Sessions) -> Iterator[Case]:
             continue
         assert request.owner is not None
         extent = (request.start, request.end)
-        if any(serial > request.order for serial, *_ in request.file.unlocks.get(request.owner, ())):
+        if any(unlock.order > request.order for unlock in request.file.unlocks.get(request.owner, ())):
             continue
         refused = refusals.after(request.file, request.owner, extent, request.calls[-1].time)
         if refused:
@@ -178,8 +178,8 @@ def _unlocked_again(lock: Lock) -> bool:
     copy = max(answer.call.serial for answer in lock.request.answers)
     return any(
         call.serial > copy
-        for _, start, end, unlock in lock.file.unlocks.get(lock.owner, ())
-        if start <= lock.start and end >= lock.end
+        for unlock in lock.file.unlocks.get(lock.owner, ())
+        if unlock.start <= lock.start and unlock.end >= lock.end
         for call in unlock.calls
     )
 
@@ -246,7 +246,7 @@ def _crossed(s: Sessions, refusals: Refusals, offer: Offer) -> Case | None:
     if cancel.status != op.DENIED and not (cancel.status == op.GRANTED and offer.accepted is not None):
         return None
     since = min(cancel.order, granted.order)
-    if any(serial > since for serial, *_ in wait.file.unlocks.get(wait.owner, ())):
+    if any(unlock.order > since for unlock in wait.file.unlocks.get(wait.owner, ())):
         return None
     if any(lock.request.order > since for _, _, lock in wait.file.held.of(wait.owner)):
         return None  # it asked again, and has it
@@ -306,10 +306,10 @@ def unlock_owner_mismatch(s: Sessions) -> Iterator[Case]:
         for owner, unlocks in lock.file.unlocks.items():
             if owner is lock.owner or (owner.client, owner.svid) != (lock.client, lock.owner.svid):
                 continue
-            for _, start, end, unlock in unlocks:
+            for unlock in unlocks:
                 if unlock.call.time < lock.granted.time or unlock.removed or unlock.status != op.GRANTED:
                     continue
-                if start > lock.start or end < lock.end:
+                if unlock.start > lock.start or unlock.end < lock.end:
                     continue
                 refused = because_of(lock, unlock.answers[0].time)
                 if refused:
@@ -374,11 +374,11 @@ def residual_range_after_unlock(s: Sessions) -> Iterator[Case]:
     refusals = Refusals(s)
     for file in [file for file in s.ledger.files.values() if file.unexplained]:
         for owner, unlocks in file.unlocks.items():
-            for _, start, end, unlock in unlocks:
+            for unlock in unlocks:
                 for low, high, lock in unlock.removed:
                     if unlock.status != op.GRANTED or not lock.exclusive:
                         continue
-                    if (start, end) == (lock.start, lock.end):
+                    if (unlock.start, unlock.end) == (lock.start, lock.end):
                         continue
                     refused = refusals.after(file, owner, (low, high), unlock.call.time)
                     if refused:

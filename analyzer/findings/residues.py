@@ -58,7 +58,7 @@ def residues(s: Sessions) -> Iterator[Residue]:
         pieces = file.held.of(owner)
         unlock = lock.unlock
         assert unlock is not None
-        released = max(each.call.time for *_, each in (*file.unlocks.get(owner, ()), (unlock,)))
+        released = max(each.call.time for each in (*file.unlocks.get(owner, ()), unlock))
         if asked[key] > released or not all(_is_cut(one) for _, _, one in pieces):
             continue
         fate = removed.get(id(lock))

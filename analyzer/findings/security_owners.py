@@ -177,9 +177,10 @@ def _released_by(overlap: Overlap) -> Operation | None:
     """The UNLOCK of another host that took a lock away."""
     lock = overlap.loser
     for unlocks in lock.file.unlocks.values():
-        for _, start, end, unlock in unlocks:
+        for unlock in unlocks:
             in_time = lock.granted.time < unlock.call.time < overlap.place.time
-            if in_time and start <= lock.start and end >= lock.end and _is_forged(unlock, lock.request):
+            covers = unlock.start <= lock.start and unlock.end >= lock.end
+            if in_time and covers and _is_forged(unlock, lock.request):
                 return unlock
     return None
 

@@ -120,8 +120,8 @@ def _entitled(file: File, io: Io, write_back: int) -> bool:
     if any(lock.client == io.client for lock in file.believed.overlapping(first, last)):
         return True
     return any(
-        owner.client == io.client and start <= last and end >= first
+        owner.client == io.client and unlock.start <= last and unlock.end >= first
         for owner, unlocks in file.unlocks.items()
-        for _, start, end, unlock in unlocks[-1:]
+        for unlock in unlocks[-1:]
         if io.time - unlock.call.time < write_back
     )

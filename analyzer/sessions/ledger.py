@@ -29,7 +29,7 @@ from analyzer.sessions import operations as op
 from analyzer.sessions.handles import Handles
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import End, File, Lock, Offer, Overlap, Owner, Place, Wait
-from analyzer.sessions.operations import Answer, Operation
+from analyzer.sessions.operations import Answer, Operation, with_one_more
 from analyzer.sessions.servers import Servers
 
 UNLOCKERS_KEPT = 1024  # owners per file whose last UNLOCKs are known; Linux makes owners all the time
@@ -152,11 +152,11 @@ class Ledger:
         past = file.unlocks.get(owner)
         if past is None:
             past = file.unlocks[owner] = []
-        past.append((call.serial, operation.start, operation.end, operation))
+            if len(file.unlocks) > UNLOCKERS_KEPT:
+                del file.unlocks[next(iter(file.unlocks))]
+        past.append(operation)
         if len(past) > UNLOCKS_KEPT:
             del past[0]
-        if len(file.unlocks) > UNLOCKERS_KEPT:
-            del file.unlocks[next(iter(file.unlocks))]
         file.pending[operation] = None
         if len(file.pending) > PENDING_KEPT:
             self.give_up(next(iter(file.pending)))
@@ -259,7 +259,7 @@ class Ledger:
         for low, high, before in file.believed.of(owner):
             if low == operation.start and high == operation.end and before.exclusive == operation.exclusive:
                 before.server_end = None
-                before.reclaimed.append(operation)
+                before.reclaimed = with_one_more(before.reclaimed, operation)
                 self.locks.pop()
                 self.grants -= 1
                 return before
@@ -289,14 +289,19 @@ class Ledger:
 
     def _stated(self, client: int, operation: Operation) -> None:
         """A client named its NSM state: is it another one?"""
-        known = self.states.setdefault(client, [])
+        known = self.states.get(client)
+        if known is None:
+            known = self.states[client] = []
         if len(known) < STATES_KEPT and (not known or known[-1][2] != operation.state):
             known.append((operation.call.time, operation.call.frame, operation.state))
 
     def place(self, lock: Lock, order: int, place: Place, believes: bool) -> None:
         """Enter a grant into S and, where the client knows of it, into C."""
         file, owner = lock.file, lock.owner
-        pieces, cut_by = self._cut(file, owner, lock, order)
+        past = file.unlocks.get(owner)
+        pieces, cut_by = [(lock.start, lock.end)], None
+        if past and past[-1].order > order:  # hardly ever: calls come in order
+            pieces, cut_by = self._cut(past, lock, order)
         if not pieces:
             end = End("unlock", cut_by.call.frame, cut_by.call.time) if cut_by else None
             lock.server_end = lock.server_end or end
@@ -334,18 +339,17 @@ class Ledger:
             if not unlock.removed:
                 del file.pending[unlock]
 
+    @staticmethod
     def _cut(
-        self, file: File, owner: Owner, lock: Lock, order: int
+        past: list[Operation], lock: Lock, order: int
     ) -> tuple[list[tuple[int, int]], Operation | None]:
         """What is left of a grant after the UNLOCKs that its owner sent behind it."""
         pieces = [(lock.start, lock.end)]
         cut_by: Operation | None = None
-        past = file.unlocks.get(owner, ())
-        if not past or past[-1][0] <= order:
-            return pieces, None  # as nearly always: calls come in order
-        for serial, start, end, unlock in past:
-            if serial <= order or unlock.status not in (None, op.GRANTED):
+        for unlock in past:
+            if unlock.order <= order or unlock.status not in (None, op.GRANTED):
                 continue
+            start, end = unlock.start, unlock.end
             left: list[tuple[int, int]] = []
             for low, high in pieces:
                 if high < start or low > end:
@@ -407,11 +411,11 @@ class Ledger:
 
     def _overtaken_by_unlock(self, operation: Operation, answer: Answer) -> bool:
         """Whether the owner gave up (UNLOCK) behind this very call before it was told to wait."""
-        file, owner = operation.file, operation.owner
+        file, owner, order = operation.file, operation.owner, answer.call.serial
         assert file is not None and owner is not None
         return any(
-            serial > answer.call.serial and start <= operation.start and end >= operation.end
-            for serial, start, end, _ in file.unlocks.get(owner, ())
+            unlock.order > order and unlock.start <= operation.start and unlock.end >= operation.end
+            for unlock in file.unlocks.get(owner, ())
         )
 
     def _open_wait(self, operation: Operation) -> Wait | None:
@@ -448,9 +452,10 @@ class Ledger:
                             in_way.append(lock)
         operation.blockers = in_way
         for lock in in_way:
-            if len(lock.denials) >= DENIALS_KEPT:
-                del lock.denials[DENIALS_KEPT // 2]  # the first ones and the last ones tell
-            lock.denials.append((operation, answer))
+            known, half = lock.denials, DENIALS_KEPT // 2
+            if len(known) >= DENIALS_KEPT:
+                known = [*known[:half], *known[half + 1 :]]  # the first ones and the last ones tell
+            lock.denials = with_one_more(known, (operation, answer))
         if not in_way and len(file.unexplained) < DENIALS_KEPT:
             file.unexplained.append((operation, answer))
 

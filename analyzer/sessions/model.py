@@ -73,8 +73,8 @@ class Lock:
     server_end: End | None = None
     client_end: End | None = None
     unlock: Operation | None = None  # the UNLOCK that took it (or its last piece) away
-    reclaimed: list[Operation] = field(default_factory=list)
-    denials: list[tuple[Operation, Answer]] = field(default_factory=list)
+    reclaimed: Sequence[Operation] = ()
+    denials: Sequence[tuple[Operation, Answer]] = ()
     waiters: int = 0
     lost: Overlap | None = None
     refusal: Offer | None = None
@@ -167,7 +167,7 @@ class File:
     held: Page[Lock] = field(default_factory=Page)  # S
     believed: Page[Lock] = field(default_factory=Page)  # C
     waits: list[Wait] = field(default_factory=list)  # open ones
-    unlocks: dict[Owner, list[tuple[int, int, int, Operation]]] = field(default_factory=dict)
+    unlocks: dict[Owner, list[Operation]] = field(default_factory=dict)  # the last ones, in order
     pending: dict[Operation, None] = field(default_factory=dict)  # UNLOCKs without an answer yet, in order
     unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
     settled: int = 0  # when the last of the locks that were let go of was granted

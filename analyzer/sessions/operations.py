@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from analyzer.records.events import Call, Reply
 from analyzer.sessions.kept import Kept
@@ -50,6 +50,19 @@ RES = {11: "TEST", 12: "LOCK", 13: "CANCEL", 14: "UNLOCK", 15: "GRANTED"}
 REQUESTS = SYNC | MSG
 
 
+T = TypeVar("T")
+
+
+def with_one_more(items: Sequence[T], item: T) -> Sequence[T]:
+    """`items` and one more. Nearly always it is the only one: a tuple is smaller than a list and made sooner."""
+    if not items:
+        return (item,)
+    if isinstance(items, list):
+        items.append(item)
+        return items
+    return [*items, item]
+
+
 class Answer(NamedTuple):
     """A status that came back for an operation."""
 
@@ -65,7 +78,6 @@ class Operation:
 
     kind: str
     call: Call  # the first copy
-    calls: list[Call]  # all of them
     requester: int
     responder: int
     is_async: bool
@@ -81,7 +93,8 @@ class Operation:
     oh: bytes = b""
     caller: bytes = b""
     state: int = 0  # of the requester's NSM, 0 where it says none
-    answers: list[Answer] = field(default_factory=list)
+    copies: Sequence[Call] = ()  # the others
+    answers: Sequence[Answer] = ()
     void_reply: Reply | None = None
     failure: Reply | None = None  # refused by RPC itself: AUTH_ERROR, GARBAGE_ARGS, ...
     # what the ledger makes of it
@@ -92,6 +105,11 @@ class Operation:
     offer: Offer | None = None
     removed: Sequence[tuple[int, int, Lock]] = ()
     blockers: Sequence[Lock] = ()
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """All copies, in order."""
+        return (self.call, *self.copies)
 
     @property
     def order(self) -> int:
@@ -148,7 +166,7 @@ class Operations:
         """Take in a request call; return its operation and whether it is a new one."""
         first = self.open.get(call.retransmit_of) if call.retransmit_of >= 0 else None
         if first is not None:
-            first.calls.append(call)
+            first.copies = with_one_more(first.copies, call)
             self._enter(call.serial, first)
             return first, False
         kind = REQUESTS.get(call.procedure)
@@ -179,7 +197,7 @@ class Operations:
         if status is None and operation.kind != "FREE_ALL":
             return operation, None
         answer = Answer(status or 0, reply.frame, reply.time, reply.call)
-        operation.answers.append(answer)
+        operation.answers = with_one_more(operation.answers, answer)
         return operation, answer
 
     def result(self, call: Call) -> tuple[Operation | None, Answer | None]:
@@ -199,7 +217,7 @@ class Operations:
                     call.time,
                     operation.calls[-1],
                 )
-                operation.answers.append(answer)
+                operation.answers = with_one_more(operation.answers, answer)
                 queue.remove(operation)
                 return operation, answer
         if call.retransmit_of < 0:
@@ -230,7 +248,6 @@ def _operation(kind: str, call: Call, is_async: bool) -> Operation:
     return Operation(
         kind,
         call,
-        [call],
         call.src,
         call.dst,
         is_async,

@@ -99,7 +99,8 @@ class Page(Generic[V]):
         low, high, _, lock = piece = mine[0]
         if len(mine) == 1 and start <= low and high <= end:  # as nearly always
             del self._owners[owner]
-            self._leave(piece)
+            if self._parts or self._shelves is not None:
+                self._leave(piece)
             return [(low, high, lock)]
         at = until = _first(mine, start)
         while until < len(mine) and mine[until][0] <= end:
@@ -124,11 +125,16 @@ class Page(Generic[V]):
 
     def assign(self, start: int, end: int, lock: V) -> list[tuple[int, int, V]]:
         """Put `lock` on start..end; return the pieces of its owner that it replaced, cut to it."""
-        gone = self.remove(lock.owner, start, end)
+        owner = lock.owner
+        if owner not in self._owners and self._shelves is None and start == lock.start and end == lock.end:
+            if len(self._owners) < FEW:  # as nearly always
+                self._owners[owner] = [(start, end, lock.number, lock)]
+                return []
+        gone = self.remove(owner, start, end)
         if self._shelves is None and len(self._owners) >= FEW:
             self._put_up_shelves()
         piece = (start, end, lock.number, lock)
-        insort(self._owners.setdefault(lock.owner, []), piece)
+        insort(self._owners.setdefault(owner, []), piece)
         self._enter(piece)
         return gone
 
@@ -146,7 +152,7 @@ class Page(Generic[V]):
 
     def conflicts(self, owner: Hashable, start: int, end: int, exclusive: bool) -> list[V]:
         """The locks of others that stand in the way of start..end, in order of their numbers."""
-        if not self._owners:
+        if not self._owners or (len(self._owners) == 1 and owner in self._owners):
             return []
         if self._shelves is None:
             rows = [(mine, _first(mine, start)) for other, mine in self._owners.items() if other is not owner]

@@ -222,8 +222,7 @@ def _offer_over(offer: Offer) -> int | None:
 def _cut_lock(lock: Lock) -> None:
     _cut_operation(lock.request)
     lock.unlock = lock.lost = lock.refusal = None
-    lock.denials.clear()
-    lock.reclaimed.clear()
+    lock.denials = lock.reclaimed = ()
 
 
 def _cut_wait(wait: Wait) -> None:
@@ -250,7 +249,7 @@ def _forget_in_file(ledger: Ledger, file: File, limit: int, lately: int) -> None
     for operation in [one for one in file.pending if _latest_of(one) < limit]:
         ledger.give_up(operation)
     for owner, unlocks in list(file.unlocks.items()):
-        left = [entry for entry in unlocks if entry[3].call.time >= lately]
+        left = [unlock for unlock in unlocks if unlock.call.time >= lately]
         if left:
             unlocks[:] = left
         else:

@@ -66,65 +66,61 @@ class Settled:
         ledger, is_settled = s.ledger, _IsSettled(s, closed, wanted)
         # locks are in the order in which they were granted: nearly all that follow are of later requests
         old = next((i for i, lock in enumerate(ledger.locks) if lock.request.call.serial >= closed), None)
-        gone = [lock for lock in ledger.locks[:old] if is_settled(lock)]
-        if gone:
-            let_go = set(gone)
-            ledger.locks[:old] = [lock for lock in ledger.locks[:old] if lock not in let_go]
-            self._let_go(gone)
+        looked_at, kept = ledger.locks[:old], []
+        ledger.locks[:old] = ()
+        looked_at.reverse()
+        while looked_at:
+            lock = looked_at.pop()  # nobody else has it any more
+            if is_settled(lock):
+                self._let_go(lock)
+            else:
+                kept.append(lock)
+        ledger.locks[:0] = kept
         _forget_idle(s, wanted)
         if len(ledger.owners) + len(ledger.files) > self._crowd:
             drop_unused(s)
             self._crowd = 2 * (len(ledger.owners) + len(ledger.files))
         self._next = operations.requests + max(REQUESTS_KEPT, len(ledger.locks)) // 2
 
-    def _let_go(self, gone: list[Lock]) -> None:
-        self.count += len(gone)
-        for owner, number in {lock.owner: lock.number for lock in gone}.items():
-            name = owner.client, owner.caller
-            if name in self.last_use or len(self.last_use) < NAMES_KEPT:
-                self.last_use[name] = max(number, self.last_use.get(name, 0))
-        unlocks: set[Operation] = set()  # of which nothing is left
-        by_file: dict[File, list[Lock]] = {}
-        for lock in gone:
-            if lock.file in by_file:
-                by_file[lock.file].append(lock)
-            else:
-                by_file[lock.file] = [lock]
-            lock.request.lock = None  # a circle, which nobody would collect
-            unlock = lock.unlock
-            if unlock is not None:
-                unlock.removed = [piece for piece in unlock.removed if piece[2] is not lock]
-                if not unlock.removed:
-                    unlocks.add(unlock)
-        for file, locks in by_file.items():
-            file.settled = max(file.settled, locks[-1].granted.time)
-            self._held(file.fh, locks)
-            owners = {lock.owner for lock in locks}
-            if len(self._had) < HAD_KEPT:
-                self._had.update((owner.client, file.fh) for owner in owners)
+    def _let_go(self, lock: Lock) -> None:
+        file, owner, unlock = lock.file, lock.owner, lock.unlock
+        self.count += 1
+        name = owner.client, owner.caller
+        last = self.last_use.get(name)
+        if last is None and len(self.last_use) >= NAMES_KEPT:
+            pass
+        elif last is None or last < lock.number:
+            self.last_use[name] = lock.number
+        file.settled = max(file.settled, lock.granted.time)
+        self._held(lock)
+        if len(self._had) < HAD_KEPT:
+            self._had.add((owner.client, file.fh))
+        lock.request.lock = None  # a circle, which nobody would collect
+        if unlock is not None:
+            unlock.removed = [piece for piece in unlock.removed if piece[2] is not lock]
             # at a server that is not known an UNLOCK may have been more than its owner's
-            if not (file.model is UNKNOWN and file.held):
-                for owner in owners & file.unlocks.keys():
-                    _forget_unlocks(file, owner, unlocks)
+            if not unlock.removed and not (file.model is UNKNOWN and file.held):
+                _forget_unlock(file, owner, unlock)
 
-    def _held(self, fh: int, locks: list[Lock]) -> None:
+    def _held(self, lock: Lock) -> None:
+        fh = lock.file.fh
         holds = self._holds.get(fh)
         if holds is None:
             holds = self._holds[fh] = array("q")
             if len(self._holds) > FILES_KEPT:
                 self._holds.popitem(last=False)
-        for lock in locks[: HOLDS_KEPT - len(holds)]:
+        if len(holds) < HOLDS_KEPT:
             assert lock.server_end is not None
             holds.append(lock.server_end.time - lock.granted.time)
 
 
-def _forget_unlocks(file: File, owner: Owner, gone: set[Operation]) -> None:
-    """The UNLOCKs of locks that are let go of."""
-    left = [entry for entry in file.unlocks[owner] if entry[3] not in gone]
-    if left:
-        file.unlocks[owner][:] = left
-    else:
-        del file.unlocks[owner]
+def _forget_unlock(file: File, owner: Owner, unlock: Operation) -> None:
+    """The UNLOCK of locks that are let go of."""
+    past = file.unlocks.get(owner)
+    if past is not None and unlock in past:
+        past.remove(unlock)
+        if not past:
+            del file.unlocks[owner]
 
 
 def _wanted(s: Sessions) -> set[File | None]:
@@ -143,7 +139,7 @@ def _forget_idle(s: Sessions, wanted: set[File | None]) -> None:
         if file.held or file.believed or file.unexplained or file in judged or file in wanted:
             continue
         for owner, unlocks in list(file.unlocks.items()):
-            unlocks[:] = [entry for entry in unlocks if entry[3].removed or entry[0] in s.operations.open]
+            unlocks[:] = [one for one in unlocks if one.removed or one.order in s.operations.open]
             if not unlocks:
                 del file.unlocks[owner]
 
@@ -199,7 +195,8 @@ class _IsSettled:
         """Whether a request was sent once, granted at once, and can be repeated no more."""
         answers = operation.answers
         return (
-            len(answers) == len(operation.calls) == 1
+            len(answers) == 1
+            and not operation.copies
             and answers[0].status == op.GRANTED
             and operation.call.serial < self._closed
         )
