@@ -17,6 +17,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from analyzer.sessions import operations as op
@@ -73,6 +74,7 @@ class Settled:
             lock = looked_at.pop()  # nobody else has it any more
             if is_settled(lock):
                 self._let_go(lock)
+                self.count += 1
             else:
                 kept.append(lock)
         ledger.locks[:0] = kept
@@ -84,43 +86,47 @@ class Settled:
 
     def _let_go(self, lock: Lock) -> None:
         file, owner, unlock = lock.file, lock.owner, lock.unlock
-        self.count += 1
+        fh, granted, end = file.fh, lock.granted.time, lock.server_end
         name = owner.client, owner.caller
-        last = self.last_use.get(name)
-        if last is None and len(self.last_use) >= NAMES_KEPT:
-            pass
-        elif last is None or last < lock.number:
+        if self.last_use.get(name, 0) < lock.number and (name in self.last_use or self._has_room_for_names):
             self.last_use[name] = lock.number
-        file.settled = max(file.settled, lock.granted.time)
-        self._held(lock)
         if len(self._had) < HAD_KEPT:
-            self._had.add((owner.client, file.fh))
-        lock.request.lock = None  # a circle, which nobody would collect
-        if unlock is not None:
-            unlock.removed = [piece for piece in unlock.removed if piece[2] is not lock]
-            # at a server that is not known an UNLOCK may have been more than its owner's
-            if not unlock.removed and not (file.model is UNKNOWN and file.held):
-                _forget_unlock(file, owner, unlock)
-
-    def _held(self, lock: Lock) -> None:
-        fh = lock.file.fh
+            self._had.add((owner.client, fh))
         holds = self._holds.get(fh)
         if holds is None:
-            holds = self._holds[fh] = array("q")
-            if len(self._holds) > FILES_KEPT:
-                self._holds.popitem(last=False)
-        if len(holds) < HOLDS_KEPT:
-            assert lock.server_end is not None
-            holds.append(lock.server_end.time - lock.granted.time)
+            holds = self._first_hold(fh)
+        if len(holds) < HOLDS_KEPT and end is not None:
+            holds.append(end.time - granted)
+        file.settled = max(file.settled, granted)
+        lock.request.lock = None  # a circle, which nobody would collect
+        if unlock is not None:
+            removed = unlock.removed
+            if len(removed) == 1 and removed[0][2] is lock:
+                removed = unlock.removed = ()
+            else:
+                removed = unlock.removed = [piece for piece in removed if piece[2] is not lock]
+            # at a server that is not known an UNLOCK may have been more than its owner's
+            if not removed and not (file.model is UNKNOWN and file.held):
+                _forget_unlock(file, owner, unlock)
+
+    @property
+    def _has_room_for_names(self) -> bool:
+        return len(self.last_use) < NAMES_KEPT
+
+    def _first_hold(self, fh: int) -> array[int]:
+        holds = self._holds[fh] = array("q")
+        if len(self._holds) > FILES_KEPT:
+            self._holds.popitem(last=False)
+        return holds
 
 
 def _forget_unlock(file: File, owner: Owner, unlock: Operation) -> None:
     """The UNLOCK of locks that are let go of."""
     past = file.unlocks.get(owner)
-    if past is not None and unlock in past:
+    if past == [unlock]:
+        del file.unlocks[owner]
+    elif past is not None and unlock in past:
         past.remove(unlock)
-        if not past:
-            del file.unlocks[owner]
 
 
 def _wanted(s: Sessions) -> set[File | None]:
@@ -156,39 +162,37 @@ class _IsSettled:
         self._named.update(overlap.winner for overlap in s.ledger.overlaps)
         self._named.update(lock for birth in s.rebirths.found for lock in (birth.before, birth.after))
         self._named.update(lock for _, lock in s.rebirths.latest.values())
-        self._mounts: dict[tuple[int, int], list[int]] = {}
+        self._events: dict[object, list[int]] = {}  # that a lock may span, by what they are about
         for mount in s.mounts.sessions.values():
-            times = self._mounts.setdefault((mount.client, mount.server), [])
-            times += [mnt.call.time for mnt in mount.mnts]
-        self._signs: dict[int, list[int]] = {}  # of a restart, by server
-        for verifier in s.verifiers:
-            self._signs.setdefault(verifier.server, []).append(verifier.time)
+            self._events.setdefault((mount.client, mount.server), []).extend(
+                mnt.call.time for mnt in mount.mnts
+            )
+        for verifier in s.verifiers:  # signs of a restart
+            self._events.setdefault(verifier.server, []).append(verifier.time)
         for call in s.conduct.calls.get("free-all", ()):
-            self._signs.setdefault(call.dst, []).append(call.time)
-        self._misnamed: dict[File | None, list[int]] = {}  # requests in another name
-        for operation in s.misnamed:
-            self._misnamed.setdefault(operation.file, []).append(operation.call.time)
-        for times in (*self._mounts.values(), *self._signs.values(), *self._misnamed.values()):
+            self._events.setdefault(call.dst, []).append(call.time)
+        for operation in s.misnamed:  # requests in another name
+            self._events.setdefault(operation.file, []).append(operation.call.time)
+        self._times = sorted(time for times in self._events.values() for time in times)
+        for times in self._events.values():
             times.sort()
 
     def __call__(self, lock: Lock) -> bool:
-        server, client, unlock, file = lock.server_end, lock.client_end, lock.unlock, lock.file
+        server, client, unlock = lock.server_end, lock.client_end, lock.unlock
         return (
             server is not None
             and client is not None
             and server.reason in QUIETLY
-            and client.reason in QUIETLY
+            and (client is server or client.reason in QUIETLY)
             and lock.how == "reply"
             and self._is_over(lock.request)
             and (unlock is None or self._is_over(unlock))
             and lock.monitored
             and not (lock.denials or lock.reclaimed or lock.owner.is_shared)
             and lock.lost is None
-            and file not in self._wanted
+            and lock.file not in self._wanted
             and lock not in self._named
-            and not _spans(lock, self._mounts.get((lock.owner.client, file.server)))
-            and not (self._signs and _spans(lock, self._signs.get(file.server)))
-            and not (self._misnamed and _spans(lock, self._misnamed.get(file)))
+            and not (_spans(lock.granted.time, server.time, self._times) and self._spans_its_own(lock))
         )
 
     def _is_over(self, operation: Operation) -> bool:
@@ -201,14 +205,19 @@ class _IsSettled:
             and operation.call.serial < self._closed
         )
 
+    def _spans_its_own(self, lock: Lock) -> bool:
+        """Whether it stood when something happened to its client, server or file."""
+        end, file = lock.server_end, lock.file
+        about = (lock.owner.client, file.server), file.server, file
+        return end is not None and any(
+            _spans(lock.granted.time, end.time, self._events.get(one, ())) for one in about
+        )
 
-def _spans(lock: Lock, times: list[int] | None) -> bool:
-    """Whether a lock that ended stood at one of these times, in order."""
-    end = lock.server_end
-    if not times or end is None:
-        return False
-    at = bisect_left(times, lock.granted.time)
-    return at < len(times) and times[at] <= end.time
+
+def _spans(since: int, until: int, times: Sequence[int]) -> bool:
+    """Whether one of these times, in order, lies between."""
+    at = bisect_left(times, since)
+    return at < len(times) and times[at] <= until
 
 
 def drop_unused(s: Sessions) -> None:
