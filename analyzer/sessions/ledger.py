@@ -99,17 +99,22 @@ class Ledger:
             return
         file = operation.file = self.file(operation.responder, operation.fh)
         operation.owner = self.owner(operation, file)
-        if kind == "LOCK" and operation.block:
-            asked = self.asked_of.get(operation.requester)
-            if asked is None:
-                asked = self.asked_of[operation.requester] = deque(maxlen=WAITS_KEPT)
-            asked.append(operation)
-        if kind == "LOCK" and self.overlaps and not operation.reclaim:
-            self._asked_again(operation)
-        elif kind == "UNLOCK":
+        if kind == "UNLOCK":
             self._release(operation)
+        elif kind == "LOCK":
+            if operation.block:
+                self._may_wait(operation)
+            if self.overlaps and not operation.reclaim:
+                self._asked_again(operation)
         elif kind == "CANCEL":
             self._cancel(operation)
+
+    def _may_wait(self, operation: Operation) -> None:
+        """A blocking request: a callback may be about it."""
+        asked = self.asked_of.get(operation.requester)
+        if asked is None:
+            asked = self.asked_of[operation.requester] = deque(maxlen=WAITS_KEPT)
+        asked.append(operation)
 
     def _asked_again(self, operation: Operation) -> None:
         """Whoever asks for a lock that it lost had released it: the UNLOCK was not captured."""

@@ -37,9 +37,11 @@ LATELY = 300 * 1_000_000_000  # ns in which answers, copies and late grants may 
 OPEN_KEPT = 1 << 17
 EVICTED = OPEN_KEPT // 8  # at once: a dict is slow to find its first entry when the ones before it are gone
 PLAIN = ("TEST", "LOCK", "NM_LOCK", "UNLOCK", "CANCEL", "GRANTED")
-ABSENT = {"cookie": b"", "caller_name": b"", "oh": b"", "svid": 0, "l_offset": 0, "l_len": 0}
-of_lock = itemgetter(*ABSENT)
-"""What all requests about locks say, in this order."""
+OF_LOCK = {"cookie": b"", "caller_name": b"", "oh": b"", "svid": 0, "l_offset": 0, "l_len": 0}
+"""What all requests about locks say, an UNLOCK no more than that; and what it is where it is missing."""
+OF_MODE = {"exclusive": 0, "block": 0, "reclaim": 0, "state": 0}
+ABSENT = OF_LOCK | OF_MODE
+of_unlock, of_others = itemgetter(*OF_LOCK), itemgetter(*ABSENT)
 IN_OPERATION: dict[str, Any] = {}
 """Arguments of the calls in `PLAIN`: their `Operation` has them all, and a capture may hold millions."""
 
@@ -47,7 +49,9 @@ SYNC = {1: "TEST", 2: "LOCK", 3: "CANCEL", 4: "UNLOCK", 5: "GRANTED", 20: "SHARE
 SYNC |= {22: "NM_LOCK", 23: "FREE_ALL"}
 MSG = {6: "TEST", 7: "LOCK", 8: "CANCEL", 9: "UNLOCK", 10: "GRANTED"}
 RES = {11: "TEST", 12: "LOCK", 13: "CANCEL", 14: "UNLOCK", 15: "GRANTED"}
-REQUESTS = SYNC | MSG
+FORMS = {number: (kind, False, kind in PLAIN) for number, kind in SYNC.items()}
+FORMS |= {number: (kind, True, kind in PLAIN) for number, kind in MSG.items()}
+"""What each request asks, whether by `_MSG`, and whether its `Operation` has all of its arguments."""
 
 
 T = TypeVar("T")
@@ -81,17 +85,17 @@ class Operation:
     requester: int
     responder: int
     is_async: bool
-    cookie: bytes
     fh: int
-    start: int = 0
-    end: int = 0
-    length: int = 0  # as asked for, 0 to the end of the file
+    cookie: bytes
+    caller: bytes
+    oh: bytes
+    svid: int
+    start: int
+    end: int
+    length: int  # as asked for, 0 to the end of the file
     exclusive: bool = False
     block: bool = False
     reclaim: bool = False
-    svid: int = 0
-    oh: bytes = b""
-    caller: bytes = b""
     state: int = 0  # of the requester's NSM, 0 where it says none
     copies: Sequence[Call] = ()  # the others
     answers: Sequence[Answer] = ()
@@ -169,15 +173,16 @@ class Operations:
             first.copies = with_one_more(first.copies, call)
             self._enter(call.serial, first)
             return first, False
-        kind = REQUESTS.get(call.procedure)
-        if kind is None:
+        form = FORMS.get(call.procedure)
+        if form is None:
             return None, False
-        operation = _operation(kind, call, call.procedure in MSG)
-        if kind in PLAIN:
+        kind, is_async, is_plain = form
+        operation = _operation(kind, call, is_async)
+        if is_plain:
             call.args = IN_OPERATION
         self._enter(call.serial, operation)
         self.requests += 1
-        if operation.is_async:
+        if is_async:
             key = (kind, call.src, call.dst)
             self.waiting.setdefault(key, deque(maxlen=1024)).append(operation)
         return operation, True
@@ -238,29 +243,17 @@ class Operations:
 
 
 def _operation(kind: str, call: Call, is_async: bool) -> Operation:
-    args = call.args
+    of_kind = of_unlock if kind == "UNLOCK" else of_others
     try:
-        cookie, caller, oh, svid, offset, length = of_lock(args)
-    except KeyError:  # cut short, or not about a lock
-        cookie, caller, oh, svid, offset, length = of_lock(ABSENT | args)
+        said = of_kind(call.args)
+    except KeyError:  # cut short, or less is said
+        said = of_kind(ABSENT | call.args)
+    cookie, caller, oh, svid, offset, length, *mode = said
     start, end = extent(offset, length)
-    is_unlock = kind == "UNLOCK"  # which says no more than that
-    return Operation(
-        kind,
-        call,
-        call.src,
-        call.dst,
-        is_async,
-        cookie,
-        call.fh,
-        start,
-        end,
-        length,
-        not is_unlock and args.get("exclusive", 0) != 0,
-        not is_unlock and args.get("block", 0) != 0,
-        not is_unlock and args.get("reclaim", 0) != 0,
-        svid,
-        oh,
-        caller,
-        0 if is_unlock else args.get("state", 0),
+    operation = Operation(
+        kind, call, call.src, call.dst, is_async, call.fh, cookie, caller, oh, svid, start, end, length
     )
+    if mode:
+        exclusive, block, reclaim, operation.state = mode
+        operation.exclusive, operation.block, operation.reclaim = exclusive != 0, block != 0, reclaim != 0
+    return operation

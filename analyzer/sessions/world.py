@@ -74,6 +74,7 @@ ONE_WAY_CALLS = threshold("one-way-calls", 3, "calls", "fewer may have been give
 ONE_WAY_WATCHED = window("one-way-watched", 20, "lockd sends again after 10 s what nobody answered over UDP")
 
 CIRCLES_KEPT = 4096
+GRANTS = ("LOCK", "NM_LOCK")
 TEST_RES = 11  # Linux leaves the last 8 bytes of the holder out of it
 MALFORMED = (
     Fault.XDR_SHORT,
@@ -221,18 +222,10 @@ class Sessions:
             self.nlm_flows[call.flow] = [call, call]
         else:
             span[1] = call
-        if call.procedure == 16:
-            self.conduct.call("nlm-sm-notify", call)
-            return
-        if call.procedure in op.RES:
-            operation, answer = self.operations.result(call)
-            if operation is not None and answer is not None:
-                self._answered(operation, answer)
-            return
         operation, new = self.operations.request(call)
         if operation is None:
-            return
-        if operation.kind != "GRANTED":
+            self._no_request(call)
+        elif operation.kind != "GRANTED":
             self.pace.asked(operation, call, new, self.connections.opened)
             if new:
                 self._asked(operation, call)
@@ -240,6 +233,15 @@ class Sessions:
             if operation.is_async:
                 self.asynchronous.append(operation)
             self.callbacks.offered(operation)
+
+    def _no_request(self, call: Call) -> None:
+        """An NLM call that asks nothing: a result, or a notice of lockd's own statd."""
+        if call.procedure == 16:
+            self.conduct.call("nlm-sm-notify", call)
+        elif call.procedure in op.RES:
+            operation, answer = self.operations.result(call)
+            if operation is not None and answer is not None:
+                self._answered(operation, answer)
 
     def _asked(self, operation: Operation, call: Call) -> None:
         """A client asks something of its lock server, for the first time."""
@@ -345,7 +347,7 @@ class Sessions:
             return
         if answer.time - operation.call.time > self._slow:
             self.slow.append((operation, answer))
-        if status == op.FBIG or (status == op.GRANTED and self._is_odd_range(operation)):
+        if status == op.FBIG or (status == op.GRANTED and kind in GRANTS and self._is_odd_range(operation)):
             self.oversized.append((operation, answer))
         if operation.reclaim:
             self.reboots.reclaim(operation, answer)
@@ -377,8 +379,6 @@ class Sessions:
         """Whether a LOCK is of bytes that its server may not count as its client does."""
         start, length, version = operation.start, operation.length, operation.call.version
         if not length or (start + length < LARGEST_32 and version >= 4):
-            return False
-        if operation.kind not in ("LOCK", "NM_LOCK"):
             return False
         return start + length >= largest_of(version) or (version < 4 and operation.fh in self.handles.large)
 
