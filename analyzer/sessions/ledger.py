@@ -199,10 +199,13 @@ class Ledger:
         if operation.file is None or operation.owner is None:
             return
         kind = operation.kind
-        if kind in ("LOCK", "NM_LOCK"):
-            self._lock_answered(operation, answer)
-        elif kind == "UNLOCK":
+        if kind == "UNLOCK":
             self._unlock_answered(operation, answer)
+        elif kind in ("LOCK", "NM_LOCK"):
+            if answer.status == op.GRANTED:
+                self._granted(operation, answer)
+            else:
+                self._refused(operation, answer)
         elif kind == "TEST":
             self._test_answered(operation, answer)
 
@@ -211,11 +214,8 @@ class Ledger:
         if operation.kind == "UNLOCK" and not operation.answers:
             self._restore(operation)
 
-    def _lock_answered(self, operation: Operation, answer: Answer) -> None:
+    def _refused(self, operation: Operation, answer: Answer) -> None:
         status = answer.status
-        if status == op.GRANTED:
-            self._granted(operation, answer)
-            return
         wait = self._open_wait(operation)
         if status == op.BLOCKED:
             self._denied(operation, answer)

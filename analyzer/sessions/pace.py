@@ -124,7 +124,7 @@ class Pace:
 
     def asked(self, operation: Operation, call: Call, is_new: bool, opened: Callable[[int], bool]) -> None:
         """A request of a client, or a copy of one; `opened`: does the capture have the SYN of a flow?"""
-        if call.transport == TCP:
+        if call.transport == TCP and self._flows.get(call.flow) != (call.src, call.dst, call.sport):
             self._connection(operation, call, opened)
         pair = (operation.requester, operation.responder)
         copies = self.copies.get(pair)
@@ -156,10 +156,7 @@ class Pace:
         known.waited += [event.waited[i] for i in kept[:room]]
 
     def _connection(self, operation: Operation, call: Call, opened: Callable[[int], bool]) -> None:
-        ends = (call.src, call.dst, call.sport)
-        if self._flows.get(call.flow) == ends:
-            return
-        self._flows[call.flow] = ends
+        self._flows[call.flow] = call.src, call.dst, call.sport
         if len(self._flows) > KEYS_KEPT:
             self._flows.popitem(last=False)
         if opened(call.flow):

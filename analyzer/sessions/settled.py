@@ -66,7 +66,7 @@ class Settled:
         wanted = _wanted(s)
         ledger, is_settled = s.ledger, _IsSettled(s, closed, wanted)
         # locks are in the order in which they were granted: nearly all that follow are of later requests
-        old = next((i for i, lock in enumerate(ledger.locks) if lock.request.call.serial >= closed), None)
+        old = bisect_left(ledger.locks, closed, key=_request)
         looked_at, kept = ledger.locks[:old], []
         ledger.locks[:old] = ()
         looked_at.reverse()
@@ -88,7 +88,10 @@ class Settled:
         file, owner, unlock = lock.file, lock.owner, lock.unlock
         fh, granted, end = file.fh, lock.granted.time, lock.server_end
         name = owner.client, owner.caller
-        if self.last_use.get(name, 0) < lock.number and (name in self.last_use or self._has_room_for_names):
+        last = self.last_use.get(name)
+        if last is None:
+            self._first_use(name, lock)
+        elif last < lock.number:
             self.last_use[name] = lock.number
         if len(self._had) < HAD_KEPT:
             self._had.add((owner.client, fh))
@@ -97,7 +100,8 @@ class Settled:
             holds = self._first_hold(fh)
         if len(holds) < HOLDS_KEPT and end is not None:
             holds.append(end.time - granted)
-        file.settled = max(file.settled, granted)
+        if granted > file.settled:
+            file.settled = granted
         lock.request.lock = None  # a circle, which nobody would collect
         if unlock is not None:
             removed = unlock.removed
@@ -106,12 +110,12 @@ class Settled:
             else:
                 removed = unlock.removed = [piece for piece in removed if piece[2] is not lock]
             # at a server that is not known an UNLOCK may have been more than its owner's
-            if not removed and not (file.model is UNKNOWN and file.held):
+            if not removed and (file.model is not UNKNOWN or not file.held):
                 _forget_unlock(file, owner, unlock)
 
-    @property
-    def _has_room_for_names(self) -> bool:
-        return len(self.last_use) < NAMES_KEPT
+    def _first_use(self, name: tuple[int, bytes], lock: Lock) -> None:
+        if len(self.last_use) < NAMES_KEPT:
+            self.last_use[name] = lock.number
 
     def _first_hold(self, fh: int) -> array[int]:
         holds = self._holds[fh] = array("q")
@@ -123,10 +127,10 @@ class Settled:
 def _forget_unlock(file: File, owner: Owner, unlock: Operation) -> None:
     """The UNLOCK of locks that are let go of."""
     past = file.unlocks.get(owner)
-    if past == [unlock]:
-        del file.unlocks[owner]
-    elif past is not None and unlock in past:
+    if past is not None and unlock in past:
         past.remove(unlock)
+        if not past:
+            del file.unlocks[owner]
 
 
 def _wanted(s: Sessions) -> set[File | None]:
@@ -212,6 +216,10 @@ class _IsSettled:
         return end is not None and any(
             _spans(lock.granted.time, end.time, self._events.get(one, ())) for one in about
         )
+
+
+def _request(lock: Lock) -> int:
+    return lock.request.call.serial
 
 
 def _spans(since: int, until: int, times: Sequence[int]) -> bool:
