@@ -345,9 +345,7 @@ class Ledger:
                 del file.pending[unlock]
 
     @staticmethod
-    def _cut(
-        past: list[Operation], lock: Lock, order: int
-    ) -> tuple[list[tuple[int, int]], Operation | None]:
+    def _cut(past: list[Operation], lock: Lock, order: int) -> tuple[list[tuple[int, int]], Operation | None]:
         """What is left of a grant after the UNLOCKs that its owner sent behind it."""
         pieces = [(lock.start, lock.end)]
         cut_by: Operation | None = None

@@ -58,7 +58,7 @@ T = TypeVar("T")
 
 
 def with_one_more(items: Sequence[T], item: T) -> Sequence[T]:
-    """`items` and one more. Nearly always it is the only one: a tuple is smaller than a list and made sooner."""
+    """`items` and one more. Nearly always it is the only one: a tuple is smaller than a list, and quicker."""
     if not items:
         return (item,)
     if isinstance(items, list):

@@ -100,8 +100,7 @@ class Settled:
             holds = self._first_hold(fh)
         if len(holds) < HOLDS_KEPT and end is not None:
             holds.append(end.time - granted)
-        if granted > file.settled:
-            file.settled = granted
+        file.settled = max(file.settled, granted)
         lock.request.lock = None  # a circle, which nobody would collect
         if unlock is not None:
             removed = unlock.removed
