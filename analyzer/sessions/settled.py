@@ -82,7 +82,8 @@ class Settled:
         if len(ledger.owners) + len(ledger.files) > self._crowd:
             drop_unused(s)
             self._crowd = 2 * (len(ledger.owners) + len(ledger.files))
-        self._next = operations.requests + max(REQUESTS_KEPT, len(ledger.locks)) // 2
+        looked_through = (ledger.locks, ledger.waits, ledger.files, operations.open, is_settled.times)
+        self._next = operations.requests + max(REQUESTS_KEPT, *map(len, looked_through)) // 2
 
     def _let_go(self, lock: Lock) -> None:
         file, owner, unlock = lock.file, lock.owner, lock.unlock
@@ -176,7 +177,7 @@ class _IsSettled:
             self._events.setdefault(call.dst, []).append(call.time)
         for operation in s.misnamed:  # requests in another name
             self._events.setdefault(operation.file, []).append(operation.call.time)
-        self._times = sorted(time for times in self._events.values() for time in times)
+        self.times = sorted(time for times in self._events.values() for time in times)
         for times in self._events.values():
             times.sort()
 
@@ -195,7 +196,7 @@ class _IsSettled:
             and lock.lost is None
             and lock.file not in self._wanted
             and lock not in self._named
-            and not (_spans(lock.granted.time, server.time, self._times) and self._spans_its_own(lock))
+            and not (_spans(lock.granted.time, server.time, self.times) and self._spans_its_own(lock))
         )
 
     def _is_over(self, operation: Operation) -> bool:
