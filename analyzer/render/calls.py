@@ -24,7 +24,10 @@ from analyzer.render.lines import RowWriter
 from analyzer.render.sieve import chosen
 from analyzer.render.view import Filters
 
-AHEAD = 2  # pieces that wait to be written
+AHEAD = 2  # chunks that wait to be written
+PIECE = 1 << 16
+"""Bytes given to the system at once. More at once are put into larger pages, for which a virtual machine may
+have to ask its host: 0.4 s instead of 0.05 s for a file of 200 MB."""
 
 
 class CallsTable:
@@ -91,8 +94,9 @@ class _Lines:
         lookups = self._dictionary.lookups(chunk, engine)
 
         def write() -> None:
-            for piece in self._writer.lines(cells(chunk, lookups), rows):
-                self._stream.write(piece)
+            for lines in self._writer.lines(cells(chunk, lookups), rows):
+                for at in range(0, len(lines), PIECE):
+                    self._stream.write(lines[at : at + PIECE])
 
         return write
 
