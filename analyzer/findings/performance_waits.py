@@ -44,9 +44,9 @@ USUAL_FACTOR = threshold(
 POLLED = window("waited-in-earnest", 30, "how often a Linux waiter asks again: it has waited in earnest")
 QUEUE = threshold(
     "convoy-owners",
-    6,
+    5,
     "owners",
-    "that wait for one range at once: more than a handful of cooperating programs",
+    "that wait for one range at once: more than a few programs that cooperate",
 )
 QUEUE_LASTS = window("convoy-lasts", 10, "a shorter queue is a burst of work")
 OVERTAKEN = threshold(
@@ -186,7 +186,7 @@ def lock_convoy(s: Sessions) -> Iterator[Case]:
     """Many programs queue for one lock.
 
     ## What it is
-    Six owners or more waited for the same range at the same time, exclusively, for more than ten seconds.
+    Five owners or more waited for the same range at the same time, exclusively, for more than ten seconds.
 
     ## Why it matters
     They all run one after the other, whatever the number of machines.

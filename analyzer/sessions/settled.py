@@ -7,7 +7,9 @@ rule has anything to say of them, whatever comes. They are settled as soon as no
 their requests any more, and are let go of, or memory would grow with the capture. What rules ask of all locks
 there ever were is kept as numbers: who has had a file, who used a name last, when a file was last given away,
 how long it is held. A lock that spans what may turn out to be a restart (a MNT of its client, another write
-verifier or a FREE_ALL at its server) stays, and so do all on a file that somebody waits for.
+verifier or a FREE_ALL at its server) stays, and so do all on a file that somebody waits for. So does the last
+one of a file if an UNLOCK of another range ended it: some servers free only what matches a lock exactly, and
+whoever is refused there hours later is so for that reason.
 
 Never: lets go of a lock that a rule could name; takes part where all locks are wanted as a table.
 """
@@ -35,6 +37,7 @@ HAD_KEPT = 1 << 16  # pairs of a client and a file it has locked
 NAMES_KEPT = 1 << 16  # names under which clients have locked
 FILES_KEPT = 1 << 13  # that were locked last, of which it is known how long they are held
 HOLDS_KEPT = 64  # of one file: the first ones tell what is usual there
+UNEVEN_KEPT = 1 << 12  # files whose last lock stays for the UNLOCK of another range that ended it
 QUIETLY = ("unlock", "replaced")  # by its own owner
 
 
@@ -70,13 +73,20 @@ class Settled:
         looked_at, kept = ledger.locks[:old], []
         ledger.locks[:old] = ()
         looked_at.reverse()
+        uneven: dict[File, Lock] = {}  # the last of each file, so far
         while looked_at:
             lock = looked_at.pop()  # nobody else has it any more
-            if is_settled(lock):
-                self._let_go(lock)
-                self.count += 1
-            else:
+            if not is_settled(lock):
                 kept.append(lock)
+                continue
+            if uneven and lock.file in uneven:
+                self._let_go(uneven.pop(lock.file))
+            if _ended_unevenly(lock) and len(uneven) < UNEVEN_KEPT:
+                uneven[lock.file] = lock
+            else:
+                self._let_go(lock)
+        if uneven:
+            kept = sorted([*kept, *uneven.values()], key=_request)
         ledger.locks[:0] = kept
         _forget_idle(s, wanted)
         if len(ledger.owners) + len(ledger.files) > self._crowd:
@@ -86,6 +96,7 @@ class Settled:
         self._next = operations.requests + max(REQUESTS_KEPT, *map(len, looked_through)) // 2
 
     def _let_go(self, lock: Lock) -> None:
+        self.count += 1
         file, owner, unlock = lock.file, lock.owner, lock.unlock
         fh, granted, end = file.fh, lock.granted.time, lock.server_end
         name = owner.client, owner.caller
@@ -122,6 +133,12 @@ class Settled:
         if len(self._holds) > FILES_KEPT:
             self._holds.popitem(last=False)
         return holds
+
+
+def _ended_unevenly(lock: Lock) -> bool:
+    """Whether an exclusive lock was ended by an UNLOCK of another range than its own."""
+    unlock = lock.unlock
+    return lock.exclusive and unlock is not None and (unlock.start, unlock.end) != (lock.start, lock.end)
 
 
 def _forget_unlock(file: File, owner: Owner, unlock: Operation) -> None:

@@ -210,6 +210,44 @@ def test_a_lock_with_a_story_stays(happens: Callable[[Lab, File], None], tmp_pat
     assert small.engine.sessions.settled.count > COPIES // 2
 
 
+def released_unevenly(lab: Lab) -> File:
+    """Alice releases the whole file, of which she had a part."""
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1, 10, 10)
+    lab.alice.unlock(db, 1)
+    return db
+
+
+def test_a_refusal_long_after_an_uneven_release_is_explained(tmp_path: Path) -> None:
+    lab = Lab()
+    db = released_unevenly(lab)
+    quiet(lab, other(lab))
+    lab.later(10)
+    lab.bob.lock(db, 2, 12, 1, reply="DENIED")
+    small, kept = let_go(lab, tmp_path)
+    assert small.engine.sessions.settled.count > COPIES // 2
+    assert kept == sorted(kept, key=lambda lock: lock.number)
+    lab.fires("residual-range-after-unlock", client=lab.alice)
+
+
+@pytest.mark.parametrize("why", ["granted since", "too many files", "shared"])
+def test_an_uneven_release_is_forgotten(why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if why == "too many files":
+        monkeypatch.setattr(settled, "UNEVEN_KEPT", 0)
+    lab = Lab()
+    if why == "shared":
+        db = lab.mounted(lab.alice, lab.bob)
+        lab.alice.lock(db, 1, 10, 10, exclusive=False)
+        lab.alice.unlock(db, 1)
+    else:
+        db = released_unevenly(lab)
+    if why == "granted since":
+        quiet(lab, db, 1)
+    quiet(lab, other(lab))
+    _, kept = let_go(lab, tmp_path)
+    assert 1 not in [lock.number for lock in kept]
+
+
 # -- what rules still know of them -----------------------------------------------------------------
 
 
