@@ -19,8 +19,8 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence, Sized
+from typing import TYPE_CHECKING
 
 from analyzer.sessions import operations as op
 from analyzer.sessions.model import File, Lock, Owner
@@ -92,7 +92,13 @@ class Settled:
         if len(ledger.owners) + len(ledger.files) > self._crowd:
             drop_unused(s)
             self._crowd = 2 * (len(ledger.owners) + len(ledger.files))
-        looked_through = (ledger.locks, ledger.waits, ledger.files, operations.open, is_settled.times)
+        looked_through: tuple[Sized, ...] = (
+            ledger.locks,
+            ledger.waits,
+            ledger.files,
+            operations.open,
+            is_settled.times,
+        )
         self._next = operations.requests + max(REQUESTS_KEPT, *map(len, looked_through)) // 2
 
     def _let_go(self, lock: Lock) -> None:
@@ -248,13 +254,15 @@ def _spans(since: int, until: int, times: Sequence[int]) -> bool:
 def drop_unused(s: Sessions) -> None:
     """Forget the files and owners that nothing is about any more."""
     ledger = s.ledger
-    about: list[Any] = [*ledger.locks, *ledger.waits, *s.operations.open.values()]
-    used = {one.file for one in about}
+    requests = s.operations.open.values()
+    used = {lock.file for lock in ledger.locks} | {wait.file for wait in ledger.waits}
+    used |= {request.file for request in requests if request.file is not None}
     for key, file in list(ledger.files.items()):
         if not (file in used or file.unlocks or file.pending or file.believed or file.unexplained):
             if id(file) not in s.shares.of_file:
                 del ledger.files[key]
-    owners = {one.owner for one in about}
+    owners = {lock.owner for lock in ledger.locks} | {wait.owner for wait in ledger.waits}
+    owners |= {request.owner for request in requests if request.owner is not None}
     for file in ledger.files.values():
         owners.update(file.unlocks)
         owners.update(lock.owner for lock in file.believed)

@@ -347,6 +347,9 @@ class Sessions:
             return
         if answer.time - operation.call.time > self._slow:
             self.slow.append((operation, answer))
+        if kind == "UNLOCK" and status == op.GRANTED:
+            self.ledger.answered(operation, answer)  # to all others it is nothing
+            return
         if status == op.FBIG or (status == op.GRANTED and kind in GRANTS and self._is_odd_range(operation)):
             self.oversized.append((operation, answer))
         if operation.reclaim:
