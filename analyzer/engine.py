@@ -156,6 +156,7 @@ class Engine:
         from analyzer.sessions.world import ONE_WAY
 
         s, front = self.sessions, self.front
+        s.connections.torn = front.assembler.torn()
         s.connections.sides = sides(front.dissector.flows, front.assembler.streams, s.settings[ONE_WAY])
 
     def take(self, delivery: Delivery) -> None:
@@ -268,9 +269,10 @@ def analyze(
         for delivery in delivered:
             engine.take(delivery)
         engine.close()
+        infos = [capture_info(one.reader.source.path, one.reader) for one in merger.opened]
+        engine.sessions.dropped = [(one.start or 0, one.end or 0) for one in infos if one.drops]
         findings = evaluate(engine.sessions, () if names_only else codes)
     health = engine.health()
-    infos = [capture_info(one.reader.source.path, one.reader) for one in merger.opened]
     health.dropped_by_capture = sum(info.drops for info in infos)
     return Analysis(infos, health, engine.counts(), findings, engine.sessions)
 

@@ -1,6 +1,7 @@
 """A network in which a script makes hosts talk, and the capture somebody took of it.
 
-In: a script: who connects, sends, dies. Out: a classic pcap with nanosecond stamps.
+In: a script: who connects, sends, dies. Out: a classic pcap with nanosecond stamps, or a pcapng that tells of
+drops.
 
 Theory. The capture point sees every packet that is sent; whether it arrives is another matter (`cuts`,
 `dead`), and what does not arrive is sent again after 1, 2, 4 and 8 seconds as TCP does. `captured=False` is
@@ -36,6 +37,7 @@ class Packet:
     data: bytes
     captured: bool = True
     frame: int = 0
+    kept: int | None = None  # bytes of it that are in the file, where the snaplen was shorter
 
 
 @dataclass(eq=False)
@@ -103,6 +105,7 @@ class Network:
         self.connections: dict[tuple[str, str, int], Connection] = {}
         self.sport: dict[str, int] = {}
         self.opened = 0  # connections so far: no two begin at the same number
+        self.drops = 0  # packets that the capturing program says it lost: the capture is a pcapng then
 
     # -- time -----------------------------------------------------------------------------------
 
@@ -201,7 +204,11 @@ class Network:
         seen = [p for p in sorted(self.packets, key=_time) if p.captured and first <= p.time <= last]
         for number, packet in enumerate(seen, 1):
             packet.frame = number
-        path.write_bytes(files.pcap([files.Packet(p.data, p.time) for p in seen], magic=files.NANO))
+        packets = [files.Packet(p.data[: p.kept], p.time, len(p.data)) for p in seen]
+        made = files.pcap(packets, magic=files.NANO)
+        if self.drops:
+            made = files.pcapng(packets) + files.statistics(0, self.drops, 0)
+        path.write_bytes(made)
 
     def analyze(self, end: float | None = None, start: float = 0, **options: Any) -> Analysis:
         """What lockscope makes of the capture up to now."""

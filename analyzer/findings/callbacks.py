@@ -25,11 +25,13 @@ from analyzer.findings.rule import (
     About,
     Case,
     Confidence,
+    Watch,
     file_name,
     of_wait,
     rule,
     seconds,
 )
+from analyzer.findings.standing import LEAST_WATCHED
 from analyzer.findings.uncalled import attempts, silence_after
 from analyzer.parameters import threshold, window
 from analyzer.sessions.model import End, Offer, Place, Wait
@@ -166,7 +168,7 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
         if operation.answers or operation.void_reply or operation.failure:
             continue
         elapsed = s.end - operation.call.time
-        if elapsed < s.settings[ANSWER_WINDOW]:
+        if elapsed < s.settings[LEAST_WATCHED]:
             continue
         call = operation.calls[-1]
         unacked = call.stream_end >= 0 and s.connections.acked(call.flow, call.side) < call.stream_end
@@ -187,7 +189,8 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
             Place(operation.call.frame, operation.call.time),
             Place(max(frames), min(s.end, operation.call.time + elapsed)),
             confidence=PROBABLE,
-            demote=0 if s.whole(call.flow, call.time, s.end) else 1,
+            watched=[Watch(call, call.time, s.end)],
+            due=operation.call.time + s.settings[ANSWER_WINDOW],
             subject=wait,
             **of_wait(s, wait),
         )
@@ -228,7 +231,8 @@ def grant_callback_missing(s: Sessions) -> Iterator[Case]:
             free.place,
             free.end,
             confidence=silence.confidence,
-            demote=0 if s.whole(wait.request.call.flow, wait.since.time, s.end) else 1,
+            watched=[Watch(wait.request.call, wait.since.time, s.end)],
+            due=silence.due(s),
             cause=wait.cancelled,
             subject=wait,
             one=None if wait.file.server in called else wait.file.server,
@@ -307,14 +311,13 @@ def _complete(s: Sessions, client: int, sender: int) -> Confidence | None:
     return PROBABLE if opened else None
 
 
-def _may_have_asked(s: Sessions, lossy: set[tuple[int, int]], client: int, server: int) -> bool:
-    """Whether a request of this client may be missing: bytes are, or datagrams, whose loss nothing shows."""
-    over_udp = any(
+def _asks_over_udp(s: Sessions, client: int, server: int) -> bool:
+    """Whether a client sends lock requests as datagrams, whose loss nothing shows."""
+    return any(
         operation.call.transport == UDP
         for pair, operation in s.nlm_versions.items()
         if pair[:2] == (client, server)
     )
-    return over_udp or (client, server) in lossy
 
 
 @rule("grant-unsolicited", HIGH)
@@ -337,7 +340,6 @@ def grant_unsolicited(s: Sessions) -> Iterator[Case]:
     A waiter that is older than the capture is not known until it polls; one whose LOCK was lost from the
     capture neither.
     """
-    lossy = s.lossy()
     for offer in s.ledger.offers:
         operation = offer.operation
         if offer.verdict != "unsolicited" or s.callbacks.asked_for(offer):
@@ -359,7 +361,8 @@ def grant_unsolicited(s: Sessions) -> Iterator[Case]:
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             confidence=POSSIBLE if complete is None else complete if early else DEFINITE,
-            demote=1 if complete is not None and _may_have_asked(s, lossy, client, sender) else 0,
+            watched=[Watch(operation.call, s.start, s.end)] if complete is not None else (),
+            untraced=complete is not None and _asks_over_udp(s, client, sender),
             severity=MEDIUM if is_server else HIGH,
             **_victim(s, offer),
         )
@@ -385,7 +388,6 @@ def grant_mismatch(s: Sessions) -> Iterator[Case]:
     Another LOCK of the same client that was lost from the capture. The standard asks for equal values;
     length 0 and the largest length are taken as one.
     """
-    lossy = s.lossy()
     for offer in s.ledger.offers:
         if offer.verdict != "mismatch" or offer.wait is None:
             continue
@@ -397,7 +399,8 @@ def grant_mismatch(s: Sessions) -> Iterator[Case]:
             operation.frames + request.frames,
             Place(operation.call.frame, operation.call.time),
             severity=MEDIUM if offer.differs == ("oh",) else HIGH,
-            demote=1 if _may_have_asked(s, lossy, operation.responder, operation.requester) else 0,
+            watched=[Watch(request.call, s.start, s.end)],
+            untraced=_asks_over_udp(s, operation.responder, operation.requester),
             **_victim(s, offer),
         )
 
@@ -477,10 +480,10 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     UDP packets that the capture lost.
     """
-    lossy = s.lossy()
     for operation in s.asynchronous:
-        elapsed = s.end - operation.calls[-1].time
-        if operation.answers or operation.failure or elapsed < s.settings[ANSWER_WINDOW]:
+        sent = operation.calls[-1].time
+        elapsed = s.end - sent
+        if operation.answers or operation.failure or elapsed < s.settings[LEAST_WATCHED]:
             continue
         if operation.kind == "GRANTED":
             offer = operation.offer
@@ -499,7 +502,8 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             confidence=PROBABLE,
-            demote=(operation.requester, operation.responder) in lossy,
+            watched=[Watch(operation.call, operation.call.time, s.end)],
+            due=sent + s.settings[ANSWER_WINDOW],
             severity=LOW if operation.kind == "TEST" else HIGH,
             server=operation.requester if operation.kind == "GRANTED" else operation.responder,
             client=operation.responder if operation.kind == "GRANTED" else operation.requester,
@@ -534,14 +538,13 @@ def async_result_orphan(s: Sessions) -> Iterator[Case]:
     At the start of a capture its request is simply not in it.
     """
     for call in s.operations.orphan_results:
-        if call.time - s.start < s.settings[START_GATE]:
-            continue
         yield Case(
             f"{s.hosts.address(call.src)} sent {s.hosts.address(call.dst)} a result for no request that "
             f"was seen",
             [call.frame],
             Place(call.frame, call.time),
             confidence=POSSIBLE,
+            unheralded=True,
             server=call.src,
             client=call.dst,
         )

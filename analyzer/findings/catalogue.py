@@ -2,11 +2,10 @@
 
 In: `Sessions` at the end of a capture (or of a tick). Out: findings in order of severity, time and id.
 
-Theory. Rules are found in the modules of the families, so that a new rule is one function. Cases of one
-code about the same server, client and file or export are one finding; its frames are those of all its
-cases (the first and last 32 beyond 64), its confidence and severity the highest of them. What a one-sided
-capture cannot show is withheld (`doubts`). Ids are a hash of what makes the finding this one, so that two
-runs over one capture agree.
+Theory. Rules are found in the modules of the families, so that a new rule is one function. Cases of one code
+about the same server, client and file or export are one finding; its frames are those of all its cases (the
+first and last 32 beyond 64), its confidence and severity the highest of them (`grading`). Ids are a hash of
+what makes the finding this one, so that two runs over one capture agree.
 
 Never: knows a protocol.
 """
@@ -36,9 +35,9 @@ from analyzer.findings import (
     unmount_books,
     visibility,
 )
-from analyzer.findings.doubts import Doubts
+from analyzer.findings.grading import Grade, Grading
 from analyzer.findings.guessed import GUESS
-from analyzer.findings.rule import INFO, POSSIBLE, Case, Confidence, Finding, Rule, Severity
+from analyzer.findings.rule import Case, Finding, Rule
 from analyzer.sessions.world import Sessions
 
 MODULES = (
@@ -65,7 +64,7 @@ RULES: dict[str, Rule] = {
 }
 MOST_FRAMES = 64
 
-Group = list[Case]
+Graded = list[tuple[Grade, Case]]
 Key = tuple[str, object]
 
 
@@ -81,21 +80,20 @@ def judge(
 
     `goes_on`: there will be more packets, so nothing is said of the end, or before its window is over.
     """
-    found: list[tuple[Finding, Group]] = []
+    found: list[tuple[Finding, Graded]] = []
     keys: list[Key] = []
-    doubts = Doubts(s)
+    grading = Grading(s, security_owners.shared_addresses(s))
     for rule in RULES.values():
         if (codes is not None and rule.code not in codes) or (goes_on and rule.at_end):
             continue
-        groups: dict[object, Group] = {}
+        groups: dict[object, Graded] = {}
         for case in rule.check(s):
-            if not (goes_on and case.cut_short) and not doubts.withholds(rule.code, case):
-                groups.setdefault(_key(case), []).append(case)
-        for key, cases in groups.items():
-            made = _finding(s, rule, cases)
-            if made is not None:
-                found.append((made, cases))
-                keys.append((rule.code, key))
+            grade = None if goes_on and case.due > s.end else grading.grade(rule, case)
+            if grade is not None:
+                groups.setdefault(_key(case), []).append((grade, case))
+        for key, graded in groups.items():
+            found.append((_finding(s, rule, graded), graded))
+            keys.append((rule.code, key))
     pairs = zip(keys, _linked(found), strict=True)
     return sorted(pairs, key=lambda pair: (-pair[1].severity, pair[1].first_time, pair[1].id))
 
@@ -107,16 +105,13 @@ def _key(case: Case) -> object:
     return (case.server, case.client, case.peer, place, case.group)
 
 
-def _finding(s: Sessions, rule: Rule, cases: Group) -> Finding | None:
-    graded = [(confidence, severity, case) for case in cases for confidence, severity in _grade(rule, case)]
-    if not graded:
-        return None
-    confidence = max(grade[0] for grade in graded)
-    severity = max(grade[1] for grade in graded)
-    lead = max(graded, key=lambda grade: grade[:2])[2]
-    frames = sorted({frame for _, _, case in graded for frame in case.frames if frame > 0})
-    first = min(case.first.time for _, _, case in graded)
-    last = max((case.last or case.first).time for _, _, case in graded)
+def _finding(s: Sessions, rule: Rule, graded: Graded) -> Finding:
+    confidence = max(grade.confidence for grade, _ in graded)
+    severity = max(grade.severity for grade, _ in graded)
+    grade, lead = max(graded, key=lambda one: one[0][:2])
+    frames = sorted({frame for _, case in graded for frame in case.frames if frame > 0})
+    first = min(case.first.time for _, case in graded)
+    last = max((case.last or case.first).time for _, case in graded)
     if len(frames) > MOST_FRAMES:
         frames = frames[: MOST_FRAMES // 2] + frames[-MOST_FRAMES // 2 :]
     address = s.hosts.address
@@ -124,7 +119,7 @@ def _finding(s: Sessions, rule: Rule, cases: Group) -> Finding | None:
     fh = s.handles.text(lead.file.fh) if lead.file is not None else None
     identity = f"{server}|{client}|{peer}|{fh}|{lead.path}|{lead.export}|{frames[0] if frames else 0}"
     message = lead.message if len(graded) == 1 else f"{lead.message} ({len(graded)} times)"
-    message += f"; {GUESS}" if lead.guessed else ""
+    message += f"; {GUESS}" if grade.is_guessed else ""
     return Finding(
         id=f"{rule.code}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}",
         code=rule.code,
@@ -148,28 +143,18 @@ def _finding(s: Sessions, rule: Rule, cases: Group) -> Finding | None:
     )
 
 
-def _grade(rule: Rule, case: Case) -> list[tuple[Confidence, Severity]]:
-    """Confidence and severity of a case; nothing where it falls below possible."""
-    confidence = case.confidence - case.demote - case.guessed
-    severity = rule.severity if case.severity is None else case.severity
-    if case.cut_short:
-        confidence = min(confidence, POSSIBLE)
-        severity = Severity(max(severity - 1, INFO))
-    return [(Confidence(confidence), severity)] if confidence >= POSSIBLE else []
-
-
-def _linked(found: list[tuple[Finding, Group]]) -> list[Finding]:
+def _linked(found: list[tuple[Finding, Graded]]) -> list[Finding]:
     """Findings with `caused_by` filled in from the objects their cases name."""
     about: dict[int, list[Finding]] = {}
-    for finding, cases in found:
-        for case in cases:
+    for finding, graded in found:
+        for _, case in graded:
             if case.subject is not None:
                 about.setdefault(id(case.subject), []).append(finding)
     linked = []
-    for finding, cases in found:
+    for finding, graded in found:
         causes = {
             cause.id
-            for case in cases
+            for _, case in graded
             if case.cause is not None
             for cause in about.get(id(case.cause), ())
             if cause.code != finding.code

@@ -33,14 +33,15 @@ def owners_are_guessed(one: Operation, other: Operation) -> bool:
 
 
 def standing_is_guessed(lock: Lock) -> bool:
-    """Whether a lock stands by the guess only: another kind of server would have freed it at an UNLOCK."""
+    """Whether a lock stands by the guess only: another kind of server would have freed it, or what is
+    left of it, at an UNLOCK."""
     if lock.file.model is not UNKNOWN:
         return False
+    left = lock.file.pieces(lock) or [(lock.start, lock.end)]
     return any(
         unlock.order > lock.request.order
         and unlock.status in (None, op.GRANTED)
-        and unlock.start <= lock.start
-        and unlock.end >= lock.end
+        and any(unlock.start <= low and unlock.end >= high for low, high in left)
         and owners_are_guessed(lock.request, unlock)
         for owner, unlocks in lock.file.unlocks.items()
         if owner is not lock.owner and owner.svid == lock.owner.svid

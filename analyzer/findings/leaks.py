@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.guessed import standing_is_guessed
 from analyzer.findings.overlaps import is_double_grant, restart_between, two_owners
 from analyzer.findings.refusals import is_proof
 from analyzer.findings.rule import (
@@ -24,6 +23,7 @@ from analyzer.findings.rule import (
     POSSIBLE,
     PROBABLE,
     Case,
+    Watch,
     file_name,
     mode,
     of_lock,
@@ -159,9 +159,9 @@ def lock_held_after_umnt(s: Sessions) -> Iterator[Case]:
             Place(first.call.frame, first.call.time),
             Place(s.last_frame, s.end),
             confidence=DEFINITE if is_proof(s, lock, refused, goodbye.reply.time) else PROBABLE,
-            demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
-            cut_short=watched < s.settings[UMNT_WINDOW] and not lost and not refused,
-            guessed=standing_is_guessed(lock),
+            stands=[lock],
+            due=0 if lost or refused else first.reply.time + s.settings[UMNT_WINDOW],
+            older=mount.early,
             cause=pending,
             subject=lock,
             **of_lock(s, lock),
@@ -190,8 +190,9 @@ def _share_after_umnt(s: Sessions, share: Share, mount: Mount, goodbye: Goodbye)
         Place(goodbye.call.frame, goodbye.call.time),
         Place(s.last_frame, s.end),
         confidence=PROBABLE,  # another share, older than the capture, may have been in the way too
-        demote=0 if s.whole(request.call.flow, share.granted.time, s.end) else 1,
-        cut_short=watched < s.settings[UMNT_WINDOW] and not refused,
+        watched=[Watch(request.call, share.granted.time, s.end)],
+        due=0 if refused else goodbye.reply.time + s.settings[UMNT_WINDOW],
+        older=mount.early,
         subject=share,
         **of_operation(s, request) | {"range": None},
     )
@@ -259,7 +260,7 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
             Place(s.last_frame, s.end),
             confidence=PROBABLE if sure else POSSIBLE,
             severity=HIGH if sure or silent >= s.settings[SILENCE] else MEDIUM,
-            guessed=standing_is_guessed(lock),
+            stands=[lock],
             subject=lock,
             **of_lock(s, lock),
         )
@@ -297,6 +298,7 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
         if _overtaken_by_restart(s, operation):
             continue
         removed = operation.removed[0][2] if operation.removed else None
+        lost = s.connections.answer_lost(operation.call, operation.call.time + s.settings[LOST_ANSWER])
         how = "and TCP acknowledged none of its bytes" if unacked else "though TCP delivered it"
         yield Case(
             f"the UNLOCK of {file_name(s, operation.file)} by {s.hosts.address(operation.requester)} has "
@@ -305,10 +307,9 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
             sent_frames(s, operation) + (removed.frames if removed else []),
             Place(operation.call.frame, operation.call.time),
             Place(s.last_frame, s.end),
-            confidence=PROBABLE,
-            demote=(not s.whole(operation.call.flow, operation.call.time, s.end))
-            + s.connections.answer_lost(operation.call, operation.call.time + s.settings[LOST_ANSWER]),
-            cut_short=not unacked and quiet < s.settings[WATCHED],
+            confidence=POSSIBLE if lost else PROBABLE,
+            watched=[Watch(operation.call, operation.call.time, s.end)],
+            due=0 if unacked else operation.calls[-1].time + s.settings[WATCHED],
             **of_operation(s, operation),
             subject=operation,
         )
@@ -354,8 +355,9 @@ def unlock_refused(s: Sessions) -> Iterator[Case]:
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             confidence=PROBABLE if status == op.DENIED_GRACE_PERIOD else DEFINITE,
-            demote=status == op.DENIED_GRACE_PERIOD
-            and not s.whole(operation.call.flow, operation.call.time, s.end),
+            watched=[Watch(operation.call, operation.call.time, s.end)]
+            if status == op.DENIED_GRACE_PERIOD
+            else (),
             severity=HIGH if status != op.STALE_FH else INFO if fate is not None and fate.name else LOW,
             cause=fate,
             **of_operation(s, operation),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from analyzer.findings.guessed import owners_are_guessed, standing_is_guessed
+from analyzer.findings.guessed import owners_are_guessed
 from analyzer.findings.refusals import Refusal, Refusals, because_of, frames
 from analyzer.findings.residues import Residue, residues
 from analyzer.findings.rule import (
@@ -25,6 +25,7 @@ from analyzer.findings.rule import (
     PROBABLE,
     Case,
     Confidence,
+    Watch,
     file_name,
     of_lock,
     of_operation,
@@ -104,8 +105,7 @@ def _survivor(s: Sessions, lock: Lock, refused: list[Refusal], how: str) -> Case
         [*lock.frames, *frames(refused)],
         lock.granted,
         Place(answer.frame, answer.time),
-        demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
-        guessed=standing_is_guessed(lock),
+        stands=[lock],
         subject=lock,
         **of_lock(s, lock),
     )
@@ -193,7 +193,7 @@ def _orphan(s: Sessions, request: Operation, refused: list[Refusal], how: str) -
         [*request.frames, *frames(refused)],
         Place(request.call.frame, request.call.time),
         Place(answer.frame, answer.time),
-        demote=0 if s.whole(request.call.flow, request.call.time, answer.time) else 1,
+        watched=[Watch(request.call, request.call.time, answer.time)],
         subject=request,
         **of_operation(s, request),
     )
@@ -267,7 +267,7 @@ def _crossed(s: Sessions, refusals: Refusals, offer: Offer) -> Case | None:
         Place(granted.call.frame, min(granted.call.time, cancel.call.time)),
         until,
         confidence=Confidence(sure - 1) if offer.accepted is not None else sure,
-        demote=0 if s.whole(cancel.call.flow, cancel.call.time, until.time) else 1,
+        watched=[Watch(cancel.call, cancel.call.time, until.time)],
         subject=wait.lock,
         **of_wait(s, wait),
     )
@@ -335,6 +335,7 @@ def _missed(s: Sessions, lock: Lock, unlock: Operation, refused: list[Refusal]) 
         [*lock.frames, *unlock.frames, *frames(refused)],
         Place(gave.frame, gave.time),
         Place(refused[-1][1].frame, refused[-1][1].time),
+        stands=[lock],
         guessed=owners_are_guessed(lock.request, unlock),
         subject=lock,
         **of_lock(s, lock),
@@ -397,6 +398,8 @@ def _kept(s: Sessions, lock: Lock, unlock: Operation, refused: list[Refusal]) ->
         Place(unlock.call.frame, unlock.call.time),
         Place(refused[-1][1].frame, refused[-1][1].time),
         confidence=PROBABLE,
+        watched=[Watch(unlock.call, unlock.call.time, refused[-1][1].time)],
+        guessed=owners_are_guessed(lock.request, unlock),
         subject=lock,
         **of_lock(s, lock),
     )
@@ -424,7 +427,7 @@ def _left_over(s: Sessions, residue: Residue) -> Case:
         Place(s.last_frame, s.end),
         confidence=POSSIBLE,
         severity=MEDIUM if others or residue.is_short else LOW if residue.removed else INFO,
-        demote=0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1,
+        stands=[lock],
         subject=lock,
         **of_lock(s, lock) | {"range": (low, high)},
     )

@@ -18,13 +18,15 @@ from collections.abc import Iterator
 from analyzer.findings.rule import (
     DEFINITE,
     HIGH,
+    POSSIBLE,
     PROBABLE,
     Case,
+    Watch,
     file_name,
     of_operation,
     seconds,
 )
-from analyzer.findings.standing import RESTART_MARGIN, is_unacked, sent_frames
+from analyzer.findings.standing import LEAST_WATCHED, RESTART_MARGIN, is_unacked, sent_frames
 from analyzer.parameters import window
 from analyzer.protocols.nlm import NLM
 from analyzer.sessions.connections import Connection
@@ -45,7 +47,7 @@ def silence(s: Sessions) -> Iterator[Case]:
     """Requests that a lock server took and never answered, nor any later one."""
     for operation in _unanswered(s):
         call, server = operation.call, operation.responder
-        if s.end - call.time < s.settings[PATIENCE] or not _is_alive(s, server, call.time):
+        if s.end - call.time < s.settings[LEAST_WATCHED] or not _is_alive(s, server, call.time):
             continue
         if s.restarted(server, call.time - s.settings[RESTART_MARGIN], s.end) is not None:
             continue
@@ -58,8 +60,9 @@ def silence(s: Sessions) -> Iterator[Case]:
             sent_frames(s, operation),
             Place(call.frame, call.time),
             Place(s.last_frame, s.end),
-            confidence=PROBABLE,
-            demote=(not s.whole(call.flow, call.time, s.end)) + s.connections.answer_lost(call, s.end),
+            confidence=POSSIBLE if s.connections.answer_lost(call, s.end) else PROBABLE,
+            watched=[Watch(call, call.time, s.end)],
+            due=call.time + s.settings[PATIENCE],
             severity=HIGH,
             **of_operation(s, operation),
         )

@@ -12,7 +12,7 @@ Never: is a rule itself.
 from __future__ import annotations
 
 from analyzer.findings.guessed import owners_are_guessed
-from analyzer.findings.rule import CRITICAL, DEFINITE, MEDIUM, PROBABLE, Case, file_name, of_lock
+from analyzer.findings.rule import CRITICAL, DEFINITE, MEDIUM, PROBABLE, Case, Watch, file_name, of_lock
 from analyzer.sessions.model import Overlap
 from analyzer.sessions.reboots import Grace, Notice
 from analyzer.sessions.world import Sessions
@@ -36,7 +36,8 @@ def two_owners(s: Sessions, overlap: Overlap) -> Case:
     _, heard = s.hosts.last_seen(loser.client)
     alive = heard > overlap.place.time
     # A hole shows only when the connection is used again: one after the grant may hide an UNLOCK before it.
-    whole = s.whole(loser.request.call.flow, loser.granted.time, s.end)
+    believed = Watch(loser.request.call, loser.granted.time, s.end)
+    whole = not s.losses.missed(*believed)
     # An UNLOCK proves less where one before it may be missing without a trace.
     sure = proof is not None and not (overlap.proof_kind == "UNLOCK" and loser.request.call.transport == UDP)
     acted = (
@@ -66,7 +67,8 @@ def two_owners(s: Sessions, overlap: Overlap) -> Case:
         proof or overlap.place,
         confidence=DEFINITE if sure else PROBABLE,
         severity=CRITICAL if alive and (proof is not None or (whole and again is None)) else MEDIUM,
-        demote=(not whole) + (not alive) + (again is not None),
+        watched=[believed],
+        demote=(not alive) + (again is not None),
         guessed=owners_are_guessed(loser.request, winner.request),
         subject=overlap,
         cause=s.notice_that_freed(loser) or overlap,

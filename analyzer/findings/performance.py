@@ -27,9 +27,10 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
-from analyzer.findings.standing import RESTART_MARGIN, sent_frames
+from analyzer.findings.standing import LEAST_WATCHED, RESTART_MARGIN, sent_frames
 from analyzer.parameters import threshold, window
 from analyzer.sessions.model import Place
+from analyzer.sessions.mounts import FAR
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.world import Sessions
 
@@ -144,7 +145,8 @@ def deadlock(s: Sessions) -> Iterator[Case]:
         )
     for circle in s.circles:
         stood = circle.stood(s.end)
-        if stood >= s.settings[STANDING]:
+        stands = circle.stood(FAR) == FAR - circle.closed.time
+        if stood >= s.settings[LEAST_WATCHED if stands else STANDING]:
             names = " - ".join(s.hosts.address(wait.client) for wait in circle.waits)
             yield Case(
                 f"{len(circle.waits)} owners waited for each other for {seconds(stood)}, and the server let "
@@ -156,8 +158,7 @@ def deadlock(s: Sessions) -> Iterator[Case]:
                 circle.closed,
                 Place(s.last_frame, circle.closed.time + stood),
                 confidence=PROBABLE,
-                demote=not all(
-                    s.whole(lock.request.call.flow, lock.granted.time, s.end) for lock in circle.locks
-                ),
+                stands=circle.locks,
+                due=circle.closed.time + s.settings[STANDING] if stands else 0,
                 **of_wait(s, circle.waits[0]),
             )

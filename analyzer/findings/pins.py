@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from analyzer.findings.departures import Departure, departure, stayed_away
 from analyzer.findings.refusals import Refusal, is_proof
-from analyzer.findings.rule import POSSIBLE, Confidence
+from analyzer.findings.rule import POSSIBLE
 from analyzer.findings.standing import held_at_end, is_unacked, said_goodbye, unlock_pending
 from analyzer.sessions.model import File, Lock, Owner, Place, Wait
 from analyzer.sessions.mounts import Mount
@@ -85,10 +85,8 @@ def _left(s: Sessions, mount: Mount) -> Left | None:
     gone = departure(s, mount)
     if gone is None or not stayed_away(mount, gone):
         return None
-    if mount.early:  # it may have been mounted more than once
-        if gone.confidence == POSSIBLE:
-            return None
-        gone = gone._replace(confidence=Confidence(gone.confidence - 1))
+    if mount.early and gone.confidence == POSSIBLE:
+        return None
     return Left(mount, gone.place, gone.place.time, gone)
 
 

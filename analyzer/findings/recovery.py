@@ -33,6 +33,7 @@ from analyzer.protocols.nsm import NSM
 from analyzer.sessions import operations as op
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place
+from analyzer.sessions.mounts import FAR
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.reboots import SERIES, Grace, Lookup, Notice
 from analyzer.sessions.world import Sessions
@@ -136,7 +137,7 @@ def grace_without_notify(s: Sessions) -> Iterator[Case]:
                 grace.begin,
                 Place(s.last_frame, end),
                 confidence=PROBABLE,
-                cut_short=grace.ended is None,
+                due=FAR if grace.ended is None else 0,
                 server=grace.server,
                 client=client,
                 subject=grace,
@@ -274,7 +275,7 @@ def nsm_notify_unanswered(s: Sessions) -> Iterator[Case]:
         elapsed = s.end - notice.place.time
         if notice.answer is not None or elapsed < s.settings[ANSWER_TIME]:
             continue
-        yield _unheard(s, notice, elapsed)
+        yield _unheard(s, notice)
     yield from _no_statd(s)
 
 
@@ -304,13 +305,13 @@ def _no_statd(s: Sessions) -> Iterator[Case]:
             Place(first.frame, first.time),
             Place(last.frame, last.time),
             confidence=DEFINITE if unlisted else PROBABLE,
-            cut_short=not unlisted and elapsed < s.settings[SERIES],
+            due=0 if unlisted else first.time + s.settings[SERIES],
             client=sender if is_client else receiver,
             server=receiver if is_client else sender,
         )
 
 
-def _unheard(s: Sessions, notice: Notice, elapsed: int) -> Case:
+def _unheard(s: Sessions, notice: Notice) -> Case:
     sender, receiver = notice.sender, notice.receiver
     told_by_server = notice.role == "server"
     return Case(
@@ -321,7 +322,7 @@ def _unheard(s: Sessions, notice: Notice, elapsed: int) -> Case:
         notice.place,
         Place(notice.calls[-1].frame, notice.calls[-1].time),
         confidence=PROBABLE,
-        cut_short=elapsed < s.settings[SERIES],
+        due=notice.place.time + s.settings[SERIES],
         server=sender if told_by_server else receiver,
         client=receiver if told_by_server else sender,
         subject=notice,

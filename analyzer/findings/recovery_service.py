@@ -23,12 +23,13 @@ from analyzer.findings.rule import (
     POSSIBLE,
     PROBABLE,
     Case,
+    Watch,
     file_name,
     of_operation,
     rule,
     seconds,
 )
-from analyzer.findings.standing import RESTART_MARGIN
+from analyzer.findings.standing import LEAST_WATCHED, RESTART_MARGIN
 from analyzer.parameters import window
 from analyzer.protocols.mount import STATUS3
 from analyzer.protocols.nlm import NLM
@@ -82,7 +83,7 @@ def nsm_monitor_failed(s: Sessions) -> Iterator[Case]:
     for call in s.conduct.calls.get("sm-mon", ()):
         reply = s.conduct.answer(call)
         failed = reply is not None and (reply.status != 0 or reply.result.get("status") == STAT_FAIL)
-        silent = reply is None and s.end - call.time >= s.settings[STATD_ANSWER]
+        silent = reply is None and s.end - call.time >= s.settings[LEAST_WATCHED]
         if not s.hosts.are_one(call.src, call.dst) or call.procedure != SM_MON or not (failed or silent):
             continue
         name = call.args.get("mon_name", b"")
@@ -92,7 +93,8 @@ def nsm_monitor_failed(s: Sessions) -> Iterator[Case]:
             [call.frame, *((reply.frame,) if reply is not None else ())],
             Place(call.frame, call.time),
             confidence=DEFINITE if failed else PROBABLE,
-            demote=not s.whole(call.flow, call.time, s.end),
+            watched=[Watch(call, call.time, s.end)],
+            due=0 if failed else call.time + s.settings[STATD_ANSWER],
             server=call.dst,
             client=next(iter(s.hosts.named(name)), -1),
             group=name,

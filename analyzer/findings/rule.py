@@ -6,10 +6,8 @@ and the `Finding`s made of them.
 Theory. One rule is one object. Its docstring is its page: the first line says what the capture shows, then
 sections with fixed titles. The text, `explain`, the tables and the reports derive from it. A rule yields a
 `Case` for every occurrence; cases of one code about one server, client and file (or export) are one finding
-with a count. Confidence follows three laws: an absence is never definite; loss on the flows concerned, a
-session older than the capture, or a guess about the kind of server (`guessed`) demotes by one; a waiting
-window that the capture's end cut short caps at `possible` and lowers the severity by one step, unless there
-is positive evidence.
+with a count. A case says what it rests on: what was seen, where a message that was missed would change it,
+which locks must still stand, when its waiting window is over. How sure it is follows from that (`grading`).
 
 Never: reads the wire.
 """
@@ -17,12 +15,13 @@ Never: reads the wire.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from analyzer.frozen import frozen
+from analyzer.records.events import Call
 from analyzer.sessions.model import File, Lock, Owner, Place, Wait
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.world import Sessions
@@ -55,6 +54,14 @@ FAMILIES = ("leaks", "callbacks", "unmount", "recovery", "security", "performanc
 SECTIONS = ("What it is", "Why it matters", "What to do", "Evidence", "When it is a false alarm")
 
 
+class Watch(NamedTuple):
+    """A stretch of the conversation that a call belongs to (ns)."""
+
+    call: Call
+    since: int
+    until: int
+
+
 @dataclass(slots=True)
 class Case:
     """One occurrence of what a rule looks for. Hosts are host rows, -1 where it does not apply."""
@@ -73,9 +80,14 @@ class Case:
     file: File | None = None
     owner: Owner | None = None
     range: tuple[int, int] | None = None
-    demote: int = 0
-    cut_short: bool = False  # the capture ended before the waiting window did
+    watched: Sequence[Watch] = ()  # where a message that the capture missed would change it
+    stands: Sequence[Lock] = ()  # locks that it takes for held up to the end, as nothing released them
+    untraced: bool = False  # a datagram may be missing, of which nothing shows the loss
+    due: int = 0  # when its waiting window is over, where it waits for something that was not seen (ns)
+    older: bool = False  # what was there before the capture may matter
+    unheralded: bool = False  # it is odd only because something that comes before it was not seen
     guessed: bool = False  # it depends on how the server tells owners apart, and nothing shows that
+    demote: int = 0  # what else speaks against it
     group: object = None  # what besides server, client, file and export tells findings apart
     one: object = None  # where set: all cases with this are one finding, whatever they are about
     remedy: str | None = None

@@ -20,6 +20,7 @@ from analyzer.findings.rule import (
     PROBABLE,
     About,
     Case,
+    Watch,
     file_name,
     of_lock,
     rule,
@@ -77,8 +78,9 @@ def io_against_foreign_lock(s: Sessions) -> Iterator[Case]:
             Place(intrusion.last.frame, intrusion.last.time),
             confidence=DEFINITE if released else PROBABLE,
             severity=MEDIUM if lock.lost is None else HIGH,
-            demote=(0 if s.whole(lock.request.call.flow, lock.granted.time, s.end) else 1)
-            + _is_older(s, intrusion),
+            watched=[Watch(lock.request.call, lock.granted.time, s.end)],
+            stands=() if released else [lock],
+            older=_is_older(s, intrusion),
             subject=intrusion,
             **about,
         )

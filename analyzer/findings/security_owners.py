@@ -22,6 +22,7 @@ from analyzer.findings.rule import (
     POSSIBLE,
     PROBABLE,
     Case,
+    Watch,
     file_name,
     of_lock,
     of_operation,
@@ -67,6 +68,27 @@ def owner_collision(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     A host that changes its name back and forth.
     """
+    for first, lock in _shared_locks(s):
+        name, other = fold(first.request.caller), fold(lock.request.caller)
+        yield Case(
+            f"{s.hosts.address(lock.server)} granted {file_name(s, lock.file)} to {printable(name)} in "
+            f"frame {first.granted.frame} and to {printable(other)} in frame {lock.granted.frame}: both "
+            f"are {s.hosts.address(lock.client)}, owner {lock.owner.svid}, to it",
+            [*first.frames, *lock.frames],
+            lock.granted,
+            subject=lock,
+            **of_lock(s, lock),
+        )
+    yield from _namesakes(s)
+
+
+def shared_addresses(s: Sessions) -> set[tuple[int, int]]:
+    """The clients, each with its server, of which several hosts use the address."""
+    return {(lock.client, lock.server) for _, lock in _shared_locks(s)}
+
+
+def _shared_locks(s: Sessions) -> Iterator[tuple[Lock, Lock]]:
+    """Locks of one address, in the way of each other, that were granted to two hosts."""
     last_lock = dict(s.settled.last_use)
     for lock in s.ledger.locks:
         last_lock[lock.client, lock.request.caller] = max(
@@ -91,16 +113,7 @@ def owner_collision(s: Sessions) -> Iterator[Case]:
         if name == other or not still or first.start > lock.end or first.end < lock.start:
             continue
         if last_use[lock.client, name] > lock.number:
-            yield Case(
-                f"{s.hosts.address(lock.server)} granted {file_name(s, lock.file)} to {printable(name)} in "
-                f"frame {first.granted.frame} and to {printable(other)} in frame {lock.granted.frame}: both "
-                f"are {s.hosts.address(lock.client)}, owner {lock.owner.svid}, to it",
-                [*first.frames, *lock.frames],
-                lock.granted,
-                subject=lock,
-                **of_lock(s, lock),
-            )
-    yield from _namesakes(s)
+            yield first, lock
 
 
 def _namesakes(s: Sessions) -> Iterator[Case]:
@@ -243,7 +256,8 @@ def _cancelled(s: Sessions) -> Iterator[Case]:
             Place(cancel.call.frame, cancel.call.time),
             silence.free.end,
             confidence=silence.confidence if wait.file.server in called else POSSIBLE,
-            demote=0 if s.whole(wait.request.call.flow, wait.since.time, s.end) else 1,
+            watched=[Watch(wait.request.call, wait.since.time, s.end)],
+            due=silence.due(s),
             guessed=owners_are_guessed(wait.request, cancel),
             subject=cancel,
             **of_wait(s, wait) | {"peer": cancel.requester},

@@ -19,6 +19,9 @@ UMNT_WINDOW = window("unlock-after-umnt", 30, "an UNLOCK may trail its UMNT by o
 UMNT_WATCHED = window(
     "umnt-watched", 1, "where less was seen after a UMNT, an open lock is all there is to say"
 )
+LEAST_WATCHED = window(
+    "watched-at-least", 2, "answers come within milliseconds: of one that is younger there is nothing to say"
+)
 KEEPALIVE = window("vanished-keepalive", 60, "a host that lives sends this often on an idle NFS connection")
 RESTART_MARGIN = window("restart-margin", 60, "what goes wrong this close to a restart is part of it")
 

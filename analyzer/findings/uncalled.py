@@ -40,6 +40,10 @@ class Silence(NamedTuple):
     shown: str  # what shows that the range was free
     confidence: Confidence
 
+    def due(self, s: Sessions) -> int:
+        """When a waiter that still waits has waited for long enough (ns), 0 where it waits no more."""
+        return self.free.place.time + s.settings[STILL_WAITING] if self.free.how == "open" else 0
+
     @property
     def frames(self) -> list[int]:
         """What freed the range, what ended the stretch, who found it free."""
@@ -80,7 +84,7 @@ def _missed(s: Sessions, free: Free) -> tuple[str, Confidence] | None:
         return None
     if free.how == "poll":
         return f"it got it by its own poll {seconds(stretch)} later", PROBABLE
-    if free.how == "open" and stretch >= s.settings[STILL_WAITING]:
+    if free.how == "open" and (free.tested is None or stretch >= s.settings[STILL_WAITING]):
         return f"it still waits {seconds(stretch)} later, when the capture ends", PROBABLE
     if free.how in ("cancel", "unlock"):
         return f"it gave up {seconds(stretch)} later", POSSIBLE

@@ -23,11 +23,13 @@ from analyzer.findings.rule import (
     POSSIBLE,
     PROBABLE,
     Case,
+    Watch,
     file_name,
     rule,
     seconds,
 )
 from analyzer.findings.standing import (
+    LEAST_WATCHED,
     UMNT_WATCHED,
     UMNT_WINDOW,
     held_at_end,
@@ -83,7 +85,8 @@ def umnt_but_traffic_continues(s: Sessions) -> Iterator[Case]:
                 [goodbye.call.frame, goodbye.reply.frame, first.frame, last.frame],
                 Place(goodbye.call.frame, goodbye.call.time),
                 last,
-                confidence=POSSIBLE if mount.early else PROBABLE,
+                confidence=PROBABLE,
+                older=mount.early,
                 server=mount.server,
                 client=mount.client,
                 export=mount.path,
@@ -120,7 +123,7 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
             continue  # a client that has not left
         lead = found[0]
         last = max(left.since for left in clients.values())
-        watched = s.end - min(clients[pin.client].since for pin in found)
+        since = min(clients[pin.client].since for pin in found)
         if s.end - last < s.settings[UMNT_WATCHED]:
             continue
         denied = any(pin.refused(last) for pin in found)
@@ -140,8 +143,10 @@ def export_pinned_by_locks(s: Sessions) -> Iterator[Case]:
             Place(s.last_frame, s.end),
             confidence=min([sure, *(gone.confidence for gone in vanished)]),
             severity=MEDIUM if isinstance(lead.thing, Wait) else HIGH,
-            demote=not all(s.whole(pin.request.call.flow, pin.request.call.time, s.end) for pin in found),
-            cut_short=watched < s.settings[UMNT_WINDOW] and not lead.is_lost(s) and not denied,
+            watched=[Watch(pin.request.call, pin.request.call.time, s.end) for pin in found],
+            stands=[pin.thing for pin in found if isinstance(pin.thing, Lock)],
+            due=0 if denied or lead.is_lost(s) else since + s.settings[UMNT_WINDOW],
+            older=any(left.mount.early for left in clients.values()),  # it may be mounted twice
             server=export.server,
             client=lead.client,
             export=export.path,
@@ -206,7 +211,7 @@ def mount_without_release(s: Sessions) -> Iterator[Case]:
             left.place,
             confidence=left.confidence,
             severity=LOW if lock is None else MEDIUM,
-            cut_short=mount.rebooted is None and s.end - left.place.time < s.settings[UMNT_WINDOW],
+            due=0 if mount.rebooted is not None else left.place.time + s.settings[UMNT_WINDOW],
             server=mount.server,
             client=mount.client,
             export=mount.path,
@@ -238,7 +243,7 @@ def umnt_lost(s: Sessions) -> Iterator[Case]:
     """
     for copies in s.mounts.unheard.values():
         call = copies[0]
-        if s.end - call.time < s.settings[UMNT_ANSWER]:
+        if s.end - call.time < s.settings[LEAST_WATCHED]:
             continue
         yield Case(
             f"the UMNT of {printable(call.args.get('dirpath', b''))} by {s.hosts.address(call.src)} was "
@@ -246,7 +251,8 @@ def umnt_lost(s: Sessions) -> Iterator[Case]:
             [copy.frame for copy in copies],
             Place(call.frame, call.time),
             confidence=PROBABLE,
-            demote=0 if s.whole(call.flow, call.time, s.end) else 1,
+            watched=[Watch(call, call.time, s.end)],
+            due=call.time + s.settings[UMNT_ANSWER],
             server=call.dst,
             client=call.src,
             export=printable(call.args.get("dirpath", b"")),

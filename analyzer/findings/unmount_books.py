@@ -15,7 +15,7 @@ import posixpath
 from collections.abc import Iterator
 
 from analyzer.findings.departures import Departure, departure, stayed_away
-from analyzer.findings.rule import DEFINITE, INFO, LOW, POSSIBLE, PROBABLE, Case, rule, seconds
+from analyzer.findings.rule import DEFINITE, INFO, LOW, POSSIBLE, PROBABLE, Case, Watch, rule, seconds
 from analyzer.parameters import threshold, window
 from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Call, Reply
@@ -178,11 +178,6 @@ def _last_umnt(s: Sessions, mount: Mount, path: str, dump: Reply) -> Reply | Non
     return umnts[-1] if umnts[-1].call.procedure == 4 or len(umnts) >= len(mnts) else None
 
 
-def _may_miss(s: Sessions, mount: Mount, umnt: Reply) -> bool:
-    """Whether a MNT of this client may be missing from the capture: over UDP none leaves a trace."""
-    return umnt.call.transport == UDP or (mount.client, mount.server) in s.lossy()
-
-
 def _path(reply: Reply) -> str:
     return printable(reply.call.args.get("dirpath", b""))
 
@@ -200,7 +195,8 @@ def _stale(s: Sessions, books: Books, procedure: int, how: str) -> Iterator[Case
                     Place(umnt.call.frame, umnt.call.time),
                     Place(dump.frame, dump.time),
                     confidence=DEFINITE if procedure == 4 else PROBABLE,
-                    demote=procedure == 4 and _may_miss(s, mount, umnt),
+                    watched=[Watch(umnt.call, umnt.call.time, dump.time)],
+                    untraced=procedure == 4 and umnt.call.transport == UDP,  # a MNT may be missing
                     server=mount.server,
                     client=mount.client,
                     export=path,

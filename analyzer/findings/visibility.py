@@ -7,17 +7,17 @@ Never: above `info`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from analyzer.faults import MEANING, Fault
-from analyzer.findings.doubts import Pair, listed
 from analyzer.findings.rule import INFO, Case, rule, seconds
 from analyzer.parameters import threshold, window
 from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Call, Hole
 from analyzer.sessions.model import Place
 from analyzer.sessions.sides import OneWay
-from analyzer.sessions.world import Sessions
+from analyzer.sessions.world import LESS_SURE, NOTES, Sessions
 
 IN_USE = window("no-nlm-use", 600, "long enough for a program that locks at all to have done so")
 REPEATED = threshold("loss-segments", 20, "segments", "fewer are a bad moment")
@@ -38,14 +38,15 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     Holes in TCP streams: segments the receiver acknowledged and the capture never saw. Replies over UDP to
-    lock calls that were not captured. Hosts of which one is heard only: it goes on talking, and what the
-    other answers is nowhere. Packets captured in part, messages encrypted by RPCSEC_GSS, connections that
-    went over to TLS, RDMA. Calls of NFSv4, whose locks are on the same files and are not followed. Mounts
-    that are older than the capture.
+    lock calls that were not captured. Packets that the capturing program dropped, nobody knows which. Hosts
+    of which one is heard only: it goes on talking, and what the other answers is nowhere. Packets captured in
+    part, messages encrypted by RPCSEC_GSS, connections that went over to TLS, RDMA. Calls of NFSv4, whose
+    locks are on the same files and are not followed. Mounts that are older than the capture.
 
     ## Why it matters
     What is missing may be the very message that would explain a finding; absences on these connections are
-    taken for less sure. Where one direction is missing altogether, none is reported.
+    taken for less sure. Where one direction is missing altogether, none is reported. What is less than
+    possible for all these reasons is no finding, and listed here.
 
     ## What to do
     Capture with a larger buffer (`tcpdump -B`, `dumpcap -B`), a filter, or nearer to one of the hosts; where
@@ -58,20 +59,27 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
     It is no alarm. Which port a service had before the capture began is nowhere in it, but no matter: calls
     are known by what they say, not by their port.
     """
+    less_sure = _listed(s.doubted.get(LESS_SURE), "; less sure for that reason: ")
     holes = [hole for hole in s.connections.holes if hole.size >= 0]
     if holes:
         flows = len({hole.flow for hole in holes})
         text = f"{s.connections.hole_count} holes in {flows} TCP connections: bytes that were sent and not "
-        less_sure = listed(s.doubted.get(None), "; less sure for that reason: ")
         yield _unseen(f"{text}captured{less_sure}", holes)
     unasked = [hole for hole in s.connections.holes if hole.size < 0]
     if unasked:
         text = f"{s.connections.unasked} replies over UDP to lock calls that were not captured"
         yield _unseen(text, unasked)
+    if s.dropped:
+        text = "the capturing program dropped packets, nobody knows which"
+        place = Place(s.last_frame, s.end)
+        yield Case(text + ("" if holes else less_sure), [place.frame], place, group="dropped")
     yield from _one_sided(s)
-    yield from _unread(s)
+    yield from _unread(s, "" if holes or s.dropped else less_sure)
     yield from _sealed(s)
     yield from _older(s)
+    notes = _listed(s.doubted.get(NOTES), "less than possible, and no findings: ")
+    if notes:
+        yield Case(notes, [s.last_frame], Place(s.last_frame, s.end), group=NOTES)
 
 
 def _older(s: Sessions) -> Iterator[Case]:
@@ -89,11 +97,11 @@ def _older(s: Sessions) -> Iterator[Case]:
 
 def _one_sided(s: Sessions) -> Iterator[Case]:
     """Pairs of hosts of which only one is heard."""
-    pairs: dict[Pair, list[OneWay]] = {}
+    pairs: dict[tuple[int, int], list[OneWay]] = {}
     for one in s.one_way():
         pairs.setdefault((one.heard, one.missing), []).append(one)
     for (heard, missing), flows in pairs.items():
-        withheld = listed(s.doubted.get((heard, missing)), "; not said for that reason: ")
+        withheld = _listed(s.doubted.get((heard, missing)), "; not said for that reason: ")
         yield Case(
             f"what {s.hosts.address(missing)} sent to {s.hosts.address(heard)} was not captured "
             f"({len(flows)} connections), only the other direction{withheld}",
@@ -106,7 +114,7 @@ def _one_sided(s: Sessions) -> Iterator[Case]:
 
 def _sealed(s: Sessions) -> Iterator[Case]:
     """Connections that went over to TLS, and those that carry RDMA."""
-    sealed: dict[Pair, list[Call]] = {}
+    sealed: dict[tuple[int, int], list[Call]] = {}
     for call in s.conduct.calls.get("tls", ()):
         reply = s.conduct.answer(call)
         if reply is not None and reply.status == 0:
@@ -132,6 +140,14 @@ def _sealed(s: Sessions) -> Iterator[Case]:
         )
 
 
+def _listed(codes: Counter[str] | None, lead: str) -> str:
+    """Codes with how often, behind the words that lead to them; nothing where there are none."""
+    if not codes:
+        return ""
+    said = (f"{code} ({count} times)" if count > 1 else code for code, count in codes.most_common())
+    return lead + ", ".join(said)
+
+
 def _unseen(text: str, holes: list[Hole]) -> Case:
     return Case(
         text,
@@ -142,12 +158,13 @@ def _unseen(text: str, holes: list[Hole]) -> Case:
     )
 
 
-def _unread(s: Sessions) -> Iterator[Case]:
+def _unread(s: Sessions, less_sure: str) -> Iterator[Case]:
     """What is in the capture and cannot be read, or is not followed."""
     for fault in UNREAD:
         if s.faults.count[fault]:
             frame = int(s.faults.first_frame[fault])
             text = f"{s.faults.count[fault]} {MEANING[fault]}"
+            text += less_sure if fault == Fault.FRAME_TRUNCATED else ""
             yield Case(text, [frame], Place(frame, s.start), group=fault)
     if COMPOUND in s.counts:
         frame = s.first_frames[COMPOUND]

@@ -32,7 +32,7 @@ from analyzer.messages.pairing import (
     list_of,
     new_calls,
 )
-from analyzer.messages.records import LISTED, new_parsers
+from analyzer.messages.records import LISTED, TORN_SINCE, TORN_UNTIL, new_parsers
 from analyzer.messages.row import matrix_of, new_row
 from analyzer.messages.survival import survive
 from analyzer.segments.reassembly import (
@@ -157,6 +157,15 @@ class Assembler:
     def acked(self, flow: int, side: int) -> int:
         """Highest stream offset of `side` that its peer has acknowledged, -1 none seen."""
         return self._of_stream(flow, side, ACKED, -1)
+
+    def torn(self) -> dict[int, tuple[int, int]]:
+        """The flows from which whole records were lost, with the times of the first and the last loss."""
+        found: dict[int, tuple[int, int]] = {}
+        for stream in np.flatnonzero(self._parsers[: len(self._streams), TORN_SINCE]).tolist():
+            since, until = (int(self._parsers[stream, column]) for column in (TORN_SINCE, TORN_UNTIL))
+            before, after = found.get(stream // 2, (since, until))
+            found[stream // 2] = min(since, before), max(until, after)
+        return found
 
     def gaps(self, flow: int, side: int) -> int:
         """How many holes of a stream were never filled."""

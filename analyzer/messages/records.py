@@ -29,7 +29,7 @@ from analyzer.kernels import kernel
 from analyzer.messages.arena import LIMIT, TOP, move
 from analyzer.messages.pairing import BY_CALLER, ROW_PROCEDURE, ROW_PROGRAM, ROW_VERSION, look_up
 from analyzer.messages.recognition import HEADER, is_call, is_open, is_reply
-from analyzer.messages.row import DAMAGE, FIRST_FRAME, FRAME, KEPT, SIZE, START, STREAM_END
+from analyzer.messages.row import DAMAGE, FIRST_FRAME, FRAME, KEPT, SIZE, START, STREAM_END, TIME
 from analyzer.segments.reassembly import AT, BEGINS, END, KEPT_END, LOSS, OFFSET_END, OWN_FRAME
 from analyzer.words import word
 
@@ -38,6 +38,8 @@ from analyzer.words import word
     STEP,
     TRIES,  # segments left that are searched at every position
     CARRIES,  # 1: the flow's stream has yielded a message
+    TORN_SINCE,  # ns: when a record was lost from a stream in step, 0: none was
+    TORN_UNTIL,  # when the last one was
     MARK_BYTES,  # of a mark, when it is cut
     MARK,
     INSIDE,  # 1: in a record
@@ -53,7 +55,7 @@ from analyzer.words import word
     P_FRAME,
     LISTED,  # 1: in the list of streams with a piece of a record in the arena
     PARTIAL,  # that list, down the column: its length, then the streams
-) = range(18)
+) = range(20)
 UNMET, NEW, IN_STEP, SEARCHING = range(4)
 
 HEAD = 1024
@@ -70,7 +72,7 @@ RECORD_RESYNC = int(Fault.RECORD_RESYNC)
 
 def new_parsers(rows: int) -> NDArray[np.int64]:
     """Parsers of streams not met yet."""
-    return np.zeros((rows + 1, 18), np.int64)
+    return np.zeros((rows + 1, 20), np.int64)
 
 
 @kernel
@@ -217,10 +219,19 @@ def lose(parsers: Any, s: Any, m: Any, faults: Any) -> None:
         note(faults, RECORD_RESYNC, int(m[FRAME]))
         if int(parsers[s, INSIDE]) == 1:
             note(faults, RECORD_LOST, int(m[FRAME]))
+        tear(parsers, s, m)
     # a stream that never was RPC is looked at on its segments' first bytes only
     parsers[s, TRIES] = LOST_TRIES if in_step else 0
     parsers[s, STEP] = SEARCHING
     forget_record(parsers, s)
+
+
+@kernel
+def tear(parsers: Any, s: Any, m: Any) -> None:
+    """Remember when a record was lost."""
+    if int(parsers[s, TORN_SINCE]) == 0:
+        parsers[s, TORN_SINCE] = m[TIME]
+    parsers[s, TORN_UNTIL] = m[TIME]
 
 
 @kernel
@@ -460,6 +471,7 @@ def complete(
     forget_record(parsers, s)
     if kept < 8:
         note(faults, RECORD_LOST, int(m[FRAME]))
+        tear(parsers, s, m)
         return False
     m[START] = at
     m[KEPT] = kept

@@ -1,7 +1,7 @@
 """TCP connections as evidence: who tried to reach whom, and what came back.
 
-In: SYN, FIN and RST segments, ICMP unreachables, repeated segments, holes. Out: connection attempts,
-their answers and ends; whether a stretch of a conversation was captured whole.
+In: SYN, FIN and RST segments, ICMP unreachables, repeated segments, holes, messages cut by the snaplen. Out:
+connection attempts, their answers and ends; when bytes of a conversation were missing.
 
 Theory. Half of what goes wrong with locks never becomes an RPC: a callback that cannot be opened is a
 SYN repeated at 1, 2, 4, 8 s, an unmount that is not heard is the same towards mountd. A retransmitted
@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from analyzer.records.events import Call, Control, Hole, Repeat, Unreachable
+from analyzer.records.events import Call, Control, Hole, Repeat, Reply, Unreachable
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.sides import NO_SIDES, Traffic
+from analyzer.sessions.spans import Spans
 from analyzer.tables import ACK, FIN, RST, SYN
 
 Place = tuple[int, int]  # frame, time
@@ -69,11 +70,13 @@ class Connections:
         self.unreachable: Kept[Unreachable] = Kept()
         self.holes: Kept[Hole] = Kept(HOLES_KEPT)
         self.hole_count = 0
+        self.missing = Spans()  # holes, and messages of which a part is missing
         self.unasked = 0  # replies over UDP to calls that were not captured
         self.repeats: deque[Repeat] = deque(maxlen=REPEATS_KEPT)
         self.traffic: list[Traffic] = []  # told at the end
         self.unseen: set[int] = set()  # told at the end: flows whose last bytes were not captured
         self.sides = NO_SIDES  # told at a look, and at the end
+        self.torn: dict[int, tuple[int, int]] = {}  # likewise: flows that lost records, since and until
 
     def acked(self, flow: int, side: int) -> int:
         """Highest stream offset of `side` that its peer had acknowledged at the look, -1 none seen."""
@@ -141,6 +144,7 @@ class Connections:
         """These flow rows will be used again for other connections."""
         for flow in flows:
             self.by_flow.pop(flow, None)
+        self.missing.forget(flows)
 
     def attempts(self, opener: int, target: int, since: int, until: int) -> list[Connection]:
         """Connections that `opener` tried to open to `target` with a SYN in since..until."""
@@ -155,19 +159,16 @@ class Connections:
         self.hole_count += event.size >= 0
         self.unasked += event.size < 0
         self.holes.append(event)
+        self.missing.add((event.flow, event.side), event.time)
 
-    def whole(self, flow: int, since: int, until: int) -> bool:
-        """Whether no byte of `flow` is known to be missing from since..until."""
-        return flow not in self.unseen and not any(
-            h.flow == flow and since <= h.time <= until for h in self.holes
-        )
+    def cut(self, message: Call | Reply) -> None:
+        """A message of which the capture has too little to read it."""
+        call = message if isinstance(message, Call) else message.call
+        self.missing.add((call.flow, call.side ^ (message is not call)), message.time)
 
     def answer_lost(self, call: Call, until: int) -> bool:
         """Whether bytes of the other side are known to be missing from the call up to then."""
-        return any(
-            (h.flow, h.side) == (call.flow, 1 - call.side) and call.time <= h.time <= until
-            for h in self.holes
-        )
+        return self.missing.between((call.flow, 1 - call.side), call.time, until)
 
     def repeats_of(self, flow: int, side: int, offset: int) -> list[Repeat]:
         """Retransmissions of the segment that ends a message at stream offset `offset`."""

@@ -21,6 +21,7 @@ from analyzer.records.events import Reply
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import Lock
 from analyzer.sessions.mounts import Mounts
+from analyzer.sessions.operations import Operation
 
 FIRST_COOKIE = 0x1234
 YOUNG = threshold("young-lockd", 64, "calls", "of a lock module that was just loaded")
@@ -46,9 +47,10 @@ class Rebirth:
     @property
     def signs(self) -> str:
         """What shows it, in words."""
+        after, before = cookie(self.after.request), cookie(self.before.request)
         return (
-            f"its cookies begin again ({cookie(self.after):#x} after {cookie(self.before):#x}) and it "
-            f"mounted again without having unmounted"
+            f"its cookies begin again ({after:#x} after {before:#x}) and it mounted again without having "
+            f"unmounted"
         )
 
     @property
@@ -57,9 +59,9 @@ class Rebirth:
         return [self.before.request.call.frame, *self.after.frames, self.mnt.call.frame, self.mnt.frame]
 
 
-def cookie(lock: Lock) -> int:
-    """The count in the cookie of a LOCK of a Linux client, -1 if it has none."""
-    raw = lock.request.cookie
+def cookie(operation: Operation) -> int:
+    """The count in the cookie of a request of a Linux client, -1 if it has none."""
+    raw = operation.cookie
     return int.from_bytes(raw, "little") if len(raw) == COOKIE_SIZE else -1
 
 
@@ -73,9 +75,13 @@ class Rebirths:
         self._mounts = mounts
         self._youngest = FIRST_COOKIE + settings[YOUNG]
 
+    def is_young(self, request: Operation) -> bool:
+        """Whether a request is among the first of a Linux lock module."""
+        return FIRST_COOKIE <= cookie(request) <= self._youngest
+
     def granted(self, lock: Lock) -> None:
         """A lock was granted by the answer to its request."""
-        count = cookie(lock)
+        count = cookie(lock.request)
         if count < FIRST_COOKIE:
             return
         key = lock.owner.client, lock.file.server

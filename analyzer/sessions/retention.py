@@ -65,6 +65,8 @@ class Retention:
         self._mounts(s, limit, lately)
         _kept_lists(s, limit)
         s.connections.forget_ended(lately)
+        s.connections.missing.forget_before(limit)
+        s.dropped[:] = [(since, until) for since, until in s.dropped if until >= limit]
         self._pairs(s, limit, lately)
         self._names(s)
         self._handles(s, now)

@@ -53,6 +53,7 @@ from analyzer.sessions.hosts import Hosts, is_odd_name, is_other_name
 from analyzer.sessions.intrusions import Intrusions
 from analyzer.sessions.kept import Kept
 from analyzer.sessions.ledger import Ledger
+from analyzer.sessions.losses import Losses
 from analyzer.sessions.model import End, Lock, Place
 from analyzer.sessions.mounts import Mounts
 from analyzer.sessions.operations import Answer, Operation, Operations
@@ -75,6 +76,8 @@ ONE_WAY_WATCHED = window("one-way-watched", 20, "lockd sends again after 10 s wh
 
 CIRCLES_KEPT = 4096
 GRANTS = ("LOCK", "NM_LOCK")
+LESS_SURE, NOTES = "less sure", "less than possible"  # of `Sessions.doubted`
+FOLLOWED = (NLM, NSM, MOUNT, PORTMAP)  # programs of which every message matters
 TEST_RES = 11  # Linux leaves the last 8 bytes of the holder out of it
 MALFORMED = (
     Fault.XDR_SHORT,
@@ -115,7 +118,7 @@ class Sessions:
         self.faults = new_faults()  # and the calls of every procedure: as the stages before count them
         self.counts: dict[tuple[int, int, int], int] = {}
         self.first_frames: dict[tuple[int, int, int], int] = {}
-        self.doubted: dict[tuple[int, int] | None, Counter[str]] = {}  # findings: see `findings.doubts`
+        self.doubted: dict[tuple[int, int] | str, Counter[str]] = {}  # see `findings.grading`
         self.start = 0
         self.end = 0
         self.last_frame = 0
@@ -125,6 +128,8 @@ class Sessions:
         self.oversized: Kept[tuple[Operation, Answer]] = Kept()
         self.nlm_flows: dict[int, list[Call]] = {}  # first and last NLM call by connection
         self.nlm_versions: dict[tuple[int, int, int], Operation] = {}  # first, by client, server, version
+        self.dropped: list[tuple[int, int]] = []  # since and until: packets that the capturing program lost
+        self.losses = Losses(self.connections, self.nlm_flows)  # as of when the rules are asked
 
     # -- feeding ------------------------------------------------------------------------------
 
@@ -198,6 +203,7 @@ class Sessions:
         self.hosts.name(call.src, call.machine)
         if call.fault >= 0:
             self._undecoded(call)
+            self._cut(call)
         if call.flavor == AUTH_TLS:
             self.conduct.call("tls", call)
         program = call.program
@@ -269,6 +275,12 @@ class Sessions:
         if wrong and call.program != NFS and (call.program, call.procedure) != (NLM, TEST_RES):
             self.conduct.call("undecoded", call)
 
+    def _cut(self, message: Call | Reply) -> None:
+        """Note a message that cannot be read because the capture lacks a part of it."""
+        program = (message if isinstance(message, Call) else message.call).program
+        if message.damage and message.fault == Fault.XDR_SHORT and program in FOLLOWED:
+            self.connections.cut(message)
+
     def _nsm_call(self, call: Call) -> None:
         if is_odd_name(call.args.get("mon_name", b"")):
             self.conduct.call("odd-name", call)
@@ -307,6 +319,8 @@ class Sessions:
 
     def _reply(self, reply: Reply) -> None:
         call = reply.call
+        if reply.fault >= 0:
+            self._cut(reply)
         program = call.program
         if reply.fault in MALFORMED and not reply.damage and program != NFS:
             self.conduct.call("undecoded-reply", call)
@@ -440,16 +454,20 @@ class Sessions:
         """The reboot notice that took a lock away."""
         return next((notice for notice in self.reboots.notices if lock in notice.freed), None)
 
-    def lossy(self) -> set[tuple[int, int]]:
-        """Pairs of hosts (both ways round) between which messages are known to be missing."""
-        pairs = set()
-        for flow in {hole.flow for hole in self.connections.holes} | self.connections.unseen:
-            connection, calls = self.connections.by_flow.get(flow), self.nlm_flows.get(flow)
-            if connection is not None:
-                pairs.add((connection.opener, connection.target))
-            if calls is not None:
-                pairs.add((calls[0].src, calls[0].dst))
-        return pairs | {(b, a) for a, b in pairs}
+    def is_new(self, client: int, server: int) -> bool:
+        """Whether the capture saw a client come to a server.
+
+        By its MNT, its first connection to the lock service, or a cookie from where Linux begins to count.
+        """
+        mounts = self.mounts.of_client(client, server)
+        if mounts:
+            return not any(mount.early for mount in mounts)
+        firsts = [
+            first for (who, whom, _), first in self.nlm_versions.items() if (who, whom) == (client, server)
+        ]
+        return bool(firsts) and all(
+            self.connections.opened(first.call.flow) or self.rebirths.is_young(first) for first in firsts
+        )
 
     def one_way(self) -> list[OneWay]:
         """Where only one direction between two hosts was captured, as TCP or lock calls over UDP show."""
@@ -470,7 +488,3 @@ class Sessions:
             if many and single and last.time - first.time >= self.settings[ONE_WAY_WATCHED]:
                 found.append(OneWay(first.flow, here, missing, first.frame, first.time))
         return found
-
-    def whole(self, flow: int, since: int, until: int) -> bool:
-        """Whether no byte of a connection is known to be missing from since..until."""
-        return self.connections.whole(flow, since, until)

@@ -87,6 +87,7 @@ class Watch:
         self._doubled = 0  # packets that came twice where one part overlaps another
         self._stream = stream
         self._drops = drops  # packets that the capturing program says it lost
+        self._drops_told = self._drops_told_at = 0  # how many when the sessions were told, and when
         self._clock = Clock()
         self._next = self._latest = monotonic()
         self._next_forget = self._next + FORGET
@@ -161,6 +162,7 @@ class Watch:
         now = self.now
         if now:
             self.engine.tell()
+            self._tell_drops(now)
             with as_if_over(self.sessions, now):
                 found = self._wanted(judge(self.sessions, goes_on=True))
         entries = self.diary.note(found, now, self.retention.known_since)
@@ -181,6 +183,7 @@ class Watch:
         """The capture is over: the last word, the same as that of `analyze`."""
         now, engine = self.now, self.engine
         engine.finish(now)
+        self._tell_drops(now)
         found = judge(engine.sessions)
         health = engine.health()
         health.dropped_by_capture = self.drops
@@ -189,6 +192,14 @@ class Watch:
         entries = self.diary.note(self._wanted(found), now, self.retention.known_since, patience=0)
         self.analysis = Analysis([info], health, engine.counts(), self.diary.told(found), engine.sessions)
         return entries
+
+    def _tell_drops(self, now: int) -> None:
+        """Tell the sessions when packets were lost: since it was last known that none was."""
+        s, drops = self.sessions, self.drops
+        if drops > self._drops_told:
+            s.dropped.append((self._drops_told_at or s.start, now))
+        if drops > self._drops_told or self.tells_drops():
+            self._drops_told, self._drops_told_at = drops, now
 
     def _wanted(self, found: Found) -> Found:
         """What the user chose to hear of."""

@@ -158,7 +158,7 @@ def test_grant_callback_unanswered__silent_when_the_capture_ends(lab: Lab) -> No
     db, _ = waiting(lab)
     lab.alice.unlock(db, 1)
     lab.server.granted(lab.bob, db, 7, reply=None)
-    lab.later(4)
+    lab.later(1)
     lab.clean("grant-callback-unanswered")
 
 
@@ -662,10 +662,18 @@ def test_async_result_orphan__fires(lab: Lab) -> None:
 
 
 def test_async_result_orphan__silent_at_the_start_of_the_capture(lab: Lab) -> None:
+    lab.alice.getattr(lab.export.root)  # she was there before
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 5, msg=True, captured=False)
     lab.later(60)
     lab.clean("async-result-orphan")
+
+
+def test_async_result_orphan__fires_at_the_start_for_a_client_that_was_seen_to_come(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 5, msg=True, captured=False)
+    lab.later(1)
+    lab.fires("async-result-orphan", severity=LOW, confidence=POSSIBLE, client=lab.alice)
 
 
 def test_async_result_orphan__silent_about_a_second_copy(lab: Lab) -> None:

@@ -30,6 +30,7 @@ from analyzer.findings.rule import (
     rule,
 )
 from analyzer.sessions.model import Place
+from analyzer.sessions.mounts import FAR
 from tests.expectations import expectations
 from tests.findings.lab import TERRAINS, Lab
 from tests.records.stream import feed_in_blocks
@@ -152,9 +153,14 @@ def case(frame: int = 1, **how: Any) -> Case:
         ({"demote": 1}, PROBABLE, HIGH),
         ({"demote": 2}, POSSIBLE, HIGH),
         ({"severity": LOW}, DEFINITE, LOW),
-        ({"cut_short": True}, POSSIBLE, MEDIUM),
-        ({"cut_short": True, "severity": INFO}, POSSIBLE, INFO),
-        ({"cut_short": True, "confidence": POSSIBLE}, POSSIBLE, MEDIUM),
+        ({"due": FAR}, POSSIBLE, MEDIUM),
+        ({"due": FAR, "severity": INFO}, POSSIBLE, INFO),
+        ({"due": FAR, "confidence": POSSIBLE}, POSSIBLE, MEDIUM),
+        ({"due": 1}, DEFINITE, HIGH),
+        ({"older": True}, PROBABLE, HIGH),
+        ({"guessed": True}, PROBABLE, HIGH),
+        ({"untraced": True}, PROBABLE, HIGH),
+        ({"older": True, "guessed": True}, POSSIBLE, HIGH),
     ],
 )
 def test_grades(how: dict[str, Any], confidence: Confidence, severity: Severity) -> None:

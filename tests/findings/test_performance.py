@@ -82,7 +82,7 @@ def test_nlm_server_stall__silent_without_an_answer_because_of(linux: Lab, how: 
         linux.alice.getattr(db)
         linux.silent("nlm-server-stall")
         return
-    linux.world.wait(5 if how == "no time" else 60)
+    linux.world.wait(0.5 if how == "no time" else 60)
     if how == "a later answer":
         linux.bob.lock(db, 2, 30, 5)
     elif how == "an answer that may be lost":

@@ -102,9 +102,9 @@ def test_bytes_that_were_never_captured_make_a_connection_less_than_whole(lab: L
     s = View(lab).s
     assert s.connections.hole_count == 2
     (flow,) = {hole.flow for hole in s.connections.holes}
-    assert not s.whole(flow, 0, s.end)
-    assert s.whole(flow, 0, s.start)
-    assert s.whole(flow + 1000, 0, s.end)
+    assert not s.losses.whole(flow, 0, s.end)
+    assert s.losses.whole(flow, 0, s.start)
+    assert s.losses.whole(flow + 1000, 0, s.end)
 
 
 def test_what_tcp_repaired_is_no_hole(lab: Lab) -> None:
