@@ -12,6 +12,7 @@ from analyzer import parameters
 from analyzer.engine import analyze
 from analyzer.errors import AnalyzerError
 from analyzer.findings.catalogue import RULES
+from analyzer.findings.grading import Grading
 from analyzer.findings.rule import Finding
 from analyzer.parameters import DECLARED, SECOND, Parameter, settings, threshold, window
 from analyzer.render.parameters import asked_for, needed_by, needs
@@ -95,9 +96,9 @@ def test_a_declaration(parameter: Parameter) -> None:
 
 
 def test_each_is_needed() -> None:
-    """By a rule, or by the sessions."""
+    """By a rule, by the laws for all rules, or by the sessions."""
     by_rules = {parameter for parameter, codes in needs().items() if codes}
-    assert by_rules | asked_for(Sessions) == set(DECLARED.values())
+    assert by_rules | asked_for(Grading) | asked_for(Sessions) == set(DECLARED.values())
 
 
 def test_helpers_count_for_the_rules_that_use_them() -> None:
@@ -114,11 +115,11 @@ NANOSECONDS = re.compile(r"\bSECOND\b|_000_000\b")
 def test_rules_have_no_window_of_their_own() -> None:
     """What is measured in time is a parameter.
 
-    `rule` needs the unit to say how long something took, `operations` bounds memory.
+    `rule` needs the unit to say how long something took, `operations` and `spans` bound memory.
     """
     modules = [path for folder in ("findings", "sessions") for path in (PACKAGE / folder).glob("*.py")]
     found = {path.name for path in modules if NANOSECONDS.search(path.read_text())}
-    assert found == {"rule.py", "operations.py"}
+    assert found == {"rule.py", "operations.py", "spans.py"}
 
 
 # -- verdicts ---------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def findings(capture: str, **said: float) -> list[Finding]:
         ("umnt_unlock_dropped.pcap", "lock-held-after-umnt", {"umnt_watched": 60}),
         ("leak_client_power_cut.pcap", "lock-held-by-vanished-client", {"vanished_blocked": 3600}),
         ("callback_blocked.pcap", "grant-callback-unreachable", {"callback_connect": 3600}),
-        ("raw_granted_silent.pcap", "grant-callback-unanswered", {"callback_answer": 3600}),
+        ("raw_granted_silent.pcap", "grant-callback-unanswered", {"watched_at_least": 3600}),
         ("server_statd_dead.pcap", "nlm-server-stall", {"slow_answer": 3600}),
     ],
 )
