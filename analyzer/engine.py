@@ -152,12 +152,8 @@ class Engine:
 
     def tell(self) -> None:
         """Let the sessions know what became of connections up to now, for rules that ask."""
-        from analyzer.sessions.sides import sides
-        from analyzer.sessions.world import ONE_WAY
-
-        s, front = self.sessions, self.front
-        s.connections.torn = front.assembler.torn()
-        s.connections.sides = sides(front.dissector.flows, front.assembler.streams, s.settings[ONE_WAY])
+        front = self.front
+        self.sessions.tell(front.dissector.flows, front.assembler.streams, front.assembler.torn())
 
     def take(self, delivery: Delivery) -> None:
         """Decode the messages of a delivery, and take what they say into the sessions."""

@@ -64,9 +64,9 @@ from analyzer.sessions.reboots import Grace, Notice, Reboots
 from analyzer.sessions.servers import Servers
 from analyzer.sessions.settled import Settled
 from analyzer.sessions.shares import Shares
-from analyzer.sessions.sides import OneWay
+from analyzer.sessions.sides import OneWay, sides
 from analyzer.sessions.usage import Usage
-from analyzer.tables import UDP
+from analyzer.tables import UDP, Flows, Streams
 
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
 
@@ -415,6 +415,11 @@ class Sessions:
                 mount.rebooted = Place(reply.frame, reply.time)
         elif notice.role == "forged":
             notice.freed = self.ledger.free_client(notice.receiver, notice.victim, end, False)
+
+    def tell(self, flows: Flows, streams: Streams, torn: dict[int, tuple[int, int]]) -> None:
+        """What became of connections up to now, for rules that ask; `torn` of them lost records."""
+        self.connections.sides = sides(flows, streams, self.settings[ONE_WAY])
+        self.connections.torn = torn
 
     def finish(self) -> None:
         """End of the capture."""
