@@ -46,7 +46,7 @@ from analyzer.findings.standing import (
 from analyzer.parameters import window
 from analyzer.protocols.nlm import STATUS4
 from analyzer.sessions import operations as op
-from analyzer.sessions.model import Place
+from analyzer.sessions.model import Lock, Place
 from analyzer.sessions.mounts import Goodbye, Mount
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.shares import Share
@@ -215,7 +215,7 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
 
     ## Evidence
     The LOCK and its grant, the holder's last frame, the waiters with their polls; what called the holder in
-    vain: SYNs of the server, a router that says so.
+    vain: SYNs of the server, a router that says so, the end of a connection that it did not acknowledge.
 
     ## When it is a false alarm
     An idle holder is legal. A capture on one of several paths does not see the others.
@@ -241,12 +241,14 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
         if not unreachable and (silent < s.settings[BLOCKED_BEHIND] or blocked < s.settings[BLOCKED_BEHIND]):
             continue
         polls = [poll for wait in waits for poll in wait.polls[-4:]] or [pair[0] for pair in denied[-4:]]
-        sure = bool(unreachable or unanswered)
+        given_up = _given_up(s, lock, time)
+        sure = bool(unreachable or unanswered or given_up)
+        how = ", nor answered when it was called" if unreachable or unanswered else ""
+        how += ", not even when the server closed its connection" if given_up else ""
         other = waits[0].client if waits else denied[0][0].requester
         yield Case(
-            f"{s.hosts.address(lock.client)} holds {mode(lock)} lock on {file_name(s, lock.file)}"
-            f" and has sent nothing for {seconds(silent)} up to the end"
-            f"{', nor answered when it was called' if sure else ''}; {s.hosts.address(other)} has been "
+            f"{s.hosts.address(lock.client)} holds {mode(lock)} lock on {file_name(s, lock.file)} and has "
+            f"sent nothing for {seconds(silent)} up to the end{how}; {s.hosts.address(other)} has been "
             f"{'waiting behind it' if waits else 'refused because of it'} for {seconds(blocked)}",
             [
                 *lock.frames,
@@ -255,6 +257,7 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
                 *(f for poll in polls for f in poll.frames),
                 *unreachable,
                 *unanswered,
+                *given_up,
             ],
             lock.granted,
             Place(s.last_frame, s.end),
@@ -264,6 +267,17 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
             subject=lock,
             **of_lock(s, lock),
         )
+
+
+def _given_up(s: Sessions, lock: Lock, heard: int) -> list[int]:
+    """Where a server closed or reset connections of a holder that was not heard of since."""
+    found = []
+    for connection in s.connections.attempts(lock.client, lock.server, 0, heard):
+        ends = [connection.fins.get(lock.server, (0, 0))]
+        if connection.reset is not None and connection.reset[0] == lock.server:
+            ends.append(connection.reset[1:])
+        found += [frame for frame, time in ends if time > heard]
+    return found
 
 
 @rule("unlock-unanswered", HIGH)

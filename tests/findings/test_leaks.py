@@ -7,7 +7,8 @@ import pytest
 from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, LOW, MEDIUM, POSSIBLE, PROBABLE, Confidence
 from analyzer.sessions.ranges import EOF
 from tests.findings.lab import Lab
-from tests.world import LOCKD, Exchange, File, Request
+from tests.frames.packets import ACK, FIN
+from tests.world import LOCKD, NFSD, Exchange, File, Request
 
 # -- lock-open-at-capture-end ---------------------------------------------------------------------
 
@@ -330,6 +331,35 @@ def test_lock_held_by_vanished_client__fires_more_surely_when_the_server_calls_i
     linux.later(60)
     assert not call.open
     linux.fires("lock-held-by-vanished-client", lock, client=linux.alice, severity=HIGH, confidence=PROBABLE)
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+def test_lock_held_by_vanished_client__fires_more_surely_when_the_server_gives_it_up(
+    linux: Lab, how: str
+) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    lock = linux.alice.lock(db, 1)
+    connection = linux.world.connections[linux.alice.address, linux.server.address, NFSD]
+    linux.alice.die()
+    linux.bob.wait_for(db, 1)
+    linux.world.wait(40)
+    end = connection.reset() if how == "RST" else connection.segment(1, FIN | ACK, at=connection.sent[1])
+    linux.later(5)
+    found = linux.fires(
+        "lock-held-by-vanished-client", lock, end, client=linux.alice, severity=HIGH, confidence=PROBABLE
+    )
+    assert "closed its connection" in found.message
+
+
+def test_lock_held_by_vanished_client__silent_when_the_holder_answers_a_close(linux: Lab) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.alice.lock(db, 1)
+    connection = linux.world.connections[linux.alice.address, linux.server.address, NFSD]
+    linux.bob.wait_for(db, 1)
+    linux.world.wait(40)
+    connection.close(1)
+    linux.later(5)
+    linux.silent("lock-held-by-vanished-client")
 
 
 def test_lock_held_by_vanished_client__silent_while_a_call_may_still_be_answered(linux: Lab) -> None:
