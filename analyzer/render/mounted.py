@@ -85,7 +85,8 @@ def opened(mount: Mount) -> Iterator[tuple[int, int]]:
     ]
     first: dict[str, int] = {}
     for _, procedure, path in said:
-        first.setdefault(path, procedure)
+        if procedure in (MNT, UMNT):
+            first.setdefault(path, procedure)
     paths = {path: 1 for path, procedure in first.items() if procedure == UMNT}
     yield 0, len(paths)
     for time, procedure, path in said:

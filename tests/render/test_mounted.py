@@ -9,6 +9,7 @@ from analyzer.render.mounted import listed, mount_sessions
 from tests.findings.lab import Lab
 from tests.network import BEGIN, SECOND
 from tests.render.seen import cells, now, view
+from tests.world import MOUNTD
 
 
 def states(lab: Lab, seconds: float | None = None) -> list[tuple[Any, ...]]:
@@ -96,3 +97,12 @@ def test_the_servers_list(everywhere: Lab) -> None:
         (b"gone.example", None, "not seen in this capture"),
     ]
     assert listed(seen, Moment(seen, BEGIN + round(before * SECOND))).rows == []
+
+
+def test_a_umnt_whose_path_is_not_there_after_a_umntall(lab: Lab) -> None:
+    """A frame cut off before the path: nothing to count, and nothing to fall over."""
+    db = lab.mounted(lab.bob)
+    lab.alice.getattr(db)
+    lab.alice.umntall(lab.server)
+    lab.alice.call(lab.server, (100005, 3), 3, {"dirpath": b""}, port=MOUNTD, reply={})
+    assert (lab.alice.address, "unmounted", 0) in states(lab)
