@@ -66,7 +66,6 @@ def io_against_foreign_lock(s: Sessions) -> Iterator[Case]:
         if s.hosts.share_a_name(lock.client, intrusion.client):
             continue
         end = lock.client_end
-        over_udp = lock.request.call.transport == UDP  # where an UNLOCK before may be missing without a trace
         released = lock.unlock is not None and end is not None and end.reason == "unlock"
         about = of_lock(s, lock)
         about["peer"] = intrusion.client
@@ -78,7 +77,8 @@ def io_against_foreign_lock(s: Sessions) -> Iterator[Case]:
             [*lock.frames, *intrusion.frames, *(lock.unlock.frames if released and lock.unlock else ())],
             Place(intrusion.first.frame, intrusion.first.time),
             Place(intrusion.last.frame, intrusion.last.time),
-            confidence=DEFINITE if released and not over_udp else PROBABLE,
+            confidence=DEFINITE if released else PROBABLE,
+            untraced=released and lock.request.call.transport == UDP,  # an UNLOCK before may be missing
             severity=MEDIUM if lock.lost is None else HIGH,
             watched=[Watch(lock.request.call, lock.granted.time, s.end)],
             stands=() if released else [lock],

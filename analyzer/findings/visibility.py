@@ -16,6 +16,7 @@ from analyzer.parameters import threshold, window
 from analyzer.protocols.nfs3 import NFS
 from analyzer.records.events import Call, Hole
 from analyzer.sessions.model import Place
+from analyzer.sessions.mounts import Mount
 from analyzer.sessions.sides import OneWay
 from analyzer.sessions.world import LESS_SURE, NOTES, Sessions
 
@@ -174,18 +175,20 @@ def _unread(s: Sessions, less_sure: str) -> Iterator[Case]:
 
 @rule("no-nlm-traffic", INFO, at_end=True)
 def no_nlm_traffic(s: Sessions) -> Iterator[Case]:
-    """A client writes to an export and never locks, while others lock there.
+    """A client writes to an export and never locks, while others lock or write there.
 
     ## What it is
     A client created or wrote files of an export for ten minutes or more without one lock request to this
-    server, to which other hosts sent some.
+    server; and other hosts sent it some, or write to the same export as this one does.
 
     ## Why it matters
     It may be mounted `nolock` or with `local_lock=`: its locks then hold on its own host only, and exclude
-    nobody else.
+    nobody else; two such clients do not exclude each other. Or its own statd does not run, and its programs
+    get ENOLCK.
 
     ## What to do
-    Look at the options of the mount (`/proc/mounts` on the client).
+    Look on the client at the options of the mount (`/proc/mounts`), and at statd (`systemctl status
+    rpc-statd`).
 
     ## Evidence
     The first and the last NFS call.
@@ -196,22 +199,35 @@ def no_nlm_traffic(s: Sessions) -> Iterator[Case]:
     """
     asked = set(s.pace.copies)
     locking = {server for _, server in asked}
-    for mount in s.mounts.sessions.values():
+    unlocked = [
+        mount
+        for mount in s.mounts.sessions.values()
+        if mount.writes and (mount.client, mount.server) not in asked and _used(mount) >= s.settings[IN_USE]
+    ]
+    writers = Counter((mount.server, mount.export) for mount in unlocked)
+    for mount in unlocked:
         first, last = mount.first, mount.last
-        if first is None or last is None or not mount.writes or last.time - first.time < s.settings[IN_USE]:
-            continue
-        if mount.server in locking and (mount.client, mount.server) not in asked:
+        others = writers[mount.server, mount.export] - 1
+        if first is not None and (mount.server in locking or (mount.export is not None and others)):
+            how = (
+                "as others did" if mount.server in locking else f"nor did {others} other(s) that write there"
+            )
             yield Case(
                 f"{s.hosts.address(mount.client)} used {mount.path or 'an export'} for "
-                f"{seconds(last.time - first.time)} ({mount.calls} calls, {mount.writes} of them WRITE or "
-                f"CREATE) and asked for no lock, as others did",
-                [first.frame, last.frame],
+                f"{seconds(_used(mount))} ({mount.calls} calls, {mount.writes} of them WRITE or "
+                f"CREATE) and asked for no lock, {how}",
+                [first.frame, last.frame if last is not None else 0],
                 first,
                 last,
                 server=mount.server,
                 client=mount.client,
                 export=mount.path,
             )
+
+
+def _used(mount: Mount) -> int:
+    """How long an export was in use, ns."""
+    return mount.last.time - mount.first.time if mount.first is not None and mount.last is not None else 0
 
 
 @rule("network-loss", INFO, at_end=True)

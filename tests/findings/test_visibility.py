@@ -206,6 +206,28 @@ def test_no_nlm_traffic__silent_for_a_reader(lab: Lab) -> None:
     lab.clean("no-nlm-traffic")
 
 
+def test_no_nlm_traffic__fires_for_two_that_write_and_never_lock(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    for _ in range(11):
+        lab.world.wait(60)
+        lab.bob.write(db)
+        lab.alice.write(db)
+    for client in (lab.alice, lab.bob):
+        found = lab.fires("no-nlm-traffic", severity=INFO, client=client, server=lab.server)
+        assert "nor did 1 other" in found.message
+
+
+def test_no_nlm_traffic__silent_about_two_exports(lab: Lab) -> None:
+    db = lab.mounted(lab.bob)
+    home = lab.alice.mount(lab.server, "/home")
+    mbox = lab.alice.lookup(home, "mbox")
+    for _ in range(11):
+        lab.world.wait(60)
+        lab.bob.write(db)
+        lab.alice.write(mbox)
+    lab.clean("no-nlm-traffic")
+
+
 def test_no_nlm_traffic__silent_when_nobody_locks(lab: Lab) -> None:
     db = lab.mounted(lab.bob)
     for _ in range(11):
