@@ -80,7 +80,7 @@ from analyzer.segments.reassembly import (
 )
 from analyzer.segments.streams import ID, SYN_SEEN
 from analyzer.tables import TCP, UDP
-from analyzer.words import word
+from analyzer.words import FETCHED, fetch, word
 
 PORTMAP_PORT, NFS_PORT = 111, 2049
 
@@ -123,6 +123,8 @@ def assemble(
             if ending:
                 no_segment(tcp)
             else:
+                if row % FETCHED == 0:
+                    m[XID] = fetch(words, segments.start, row)
                 tcp[SEG_STREAM] = int(segments.flow[row]) * 2 + int(segments.side[row])
                 tcp[SEG_FLAGS] = int(segments.flags[row])
                 tcp[SEG_SEQ] = int(segments.seq[row])

@@ -25,7 +25,7 @@ from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
 from analyzer.records.gather import first_of_each
 from analyzer.tables import I32, I64, Bytes
-from analyzer.words import views, word
+from analyzer.words import FETCHED, fetch, views, word
 
 LIMIT = 1 << 18
 RECENT = 1 << 14  # handles of single messages, remembered by their bytes
@@ -92,6 +92,8 @@ def intern_spans(
     last_b = -1
     last_row = -1
     for i in range(len(starts)):
+        if i % FETCHED == 0:
+            out[i] = fetch(words, starts, i) & 1
         start = int(starts[i])
         stop = int(stops[i])
         if start < 0 or stop <= start:
