@@ -146,7 +146,8 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
     """The server's "your turn" got no answer.
 
     ## What it is
-    A GRANTED without a reply, or a GRANTED_MSG with neither a GRANTED_RES nor a reply, for 10 seconds.
+    A GRANTED without a reply, or a GRANTED_MSG with neither a GRANTED_RES nor a reply, for 10 seconds. Medium
+    where the server called again and was answered.
 
     ## Why it matters
     The waiter sleeps on until its own poll, or for ever; the server holds the lock for it.
@@ -167,8 +168,9 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
             continue
         if operation.answers or operation.void_reply or operation.failure:
             continue
-        elapsed = s.end - operation.call.time
-        if elapsed < s.settings[LEAST_WATCHED]:
+        later = _accepted_later(wait, operation)
+        elapsed = (later.time if later is not None else s.end) - operation.call.time
+        if elapsed < s.settings[LEAST_WATCHED if later is None else ANSWER_WINDOW]:
             continue
         call = operation.calls[-1]
         unacked = call.stream_end >= 0 and s.connections.acked(call.flow, call.side) < call.stream_end
@@ -180,6 +182,7 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
         frames += [frame for refusal, _ in denied for frame in refusal.frames]
         tail = f"; {len(denied)} requests of others were refused meanwhile" if denied else ""
         tail += f"; the waiter polled it in frame {end.frame}" if (end := _polled(wait)) else ""
+        tail += f"; then a later one was accepted (frame {later.frame})" if later is not None else ""
         yield Case(
             f"the GRANTED callback of {s.hosts.address(operation.requester)} to "
             f"{s.hosts.address(operation.responder)} "
@@ -190,10 +193,18 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
             Place(max(frames), min(s.end, operation.call.time + elapsed)),
             confidence=PROBABLE,
             watched=[Watch(call, call.time, s.end)],
+            severity=HIGH if later is None else MEDIUM,
             due=operation.call.time + s.settings[ANSWER_WINDOW],
             subject=wait,
             **of_wait(s, wait),
         )
+
+
+def _accepted_later(wait: Wait, operation: Operation) -> Place | None:
+    """Where a later callback for the same wait was accepted."""
+    asked = operation.call.time
+    taken = (offer.accepted for offer in wait.offers if offer.operation.call.time > asked)
+    return min((place for place in taken if place is not None), default=None)
 
 
 @rule("grant-callback-missing", MEDIUM)
@@ -466,7 +477,8 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
     """An asynchronous lock request never got its result.
 
     ## What it is
-    A `_MSG` call without the `_RES` call that answers it, for 10 seconds.
+    A `_MSG` call without the `_RES` call that answers it, for 10 seconds. Low for TEST, and where the request
+    was sent anew and answered.
 
     ## Why it matters
     The asker waits, or repeats; for UNLOCK and GRANTED the two sides may now disagree.
@@ -480,6 +492,7 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     UDP packets that the capture lost.
     """
+    answered = {_asked(one): one.call for one in s.asynchronous if one.answers}  # the last of each
     for operation in s.asynchronous:
         sent = operation.calls[-1].time
         elapsed = s.end - sent
@@ -495,21 +508,31 @@ def async_result_missing(s: Sessions) -> Iterator[Case]:
                 and offer.wait.ended.reason == "unlock"
             ):
                 continue
+        again = answered.get(_asked(operation))
+        if again is not None and again.time < sent:
+            again = None
         yield Case(
             f"the {operation.kind}_MSG of {s.hosts.address(operation.requester)} to "
             f"{s.hosts.address(operation.responder)} has no {operation.kind}_RES for {seconds(elapsed)}"
-            f"{_unheard(s, operation)}",
+            f"{_unheard(s, operation)}"
+            + (f"; it was sent anew in frame {again.frame}, and answered" if again is not None else ""),
             operation.frames,
             Place(operation.call.frame, operation.call.time),
             confidence=PROBABLE,
             watched=[Watch(operation.call, operation.call.time, s.end)],
             due=sent + s.settings[ANSWER_WINDOW],
-            severity=LOW if operation.kind == "TEST" else HIGH,
+            severity=HIGH if again is None and operation.kind != "TEST" else LOW,
             server=operation.requester if operation.kind == "GRANTED" else operation.responder,
             client=operation.responder if operation.kind == "GRANTED" else operation.requester,
             file=operation.file,
             path=s.handles.path(operation.file.fh) if operation.file else None,
         )
+
+
+def _asked(operation: Operation) -> tuple[object, ...]:
+    """What a request asks: the same when it is sent anew."""
+    ends = operation.requester, operation.responder
+    return operation.kind, *ends, operation.fh, operation.svid, operation.start, operation.end
 
 
 def _unheard(s: Sessions, operation: Operation) -> str:

@@ -51,6 +51,7 @@ from analyzer.sessions.mounts import Goodbye, Mount
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.shares import Share
 from analyzer.sessions.world import Sessions
+from analyzer.tables import TCP
 
 SILENCE = window("vanished-silence", 300, "a Linux server forgets an idle client host after this long")
 BLOCKED_BEHIND = window("vanished-blocked", 30, "one poll period of a Linux waiter")
@@ -309,11 +310,12 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
         unacked = is_unacked(s, operation)
         if not (unacked and elapsed >= s.settings[UNACKED]) and quiet < s.settings[UNANSWERED]:
             continue
-        if _overtaken_by_restart(s, operation):
+        if _overtaken_by_restart(s, operation) or _was_sent_anew(operation):
             continue
         removed = operation.removed[0][2] if operation.removed else None
         lost = s.connections.answer_lost(operation.call, operation.call.time + s.settings[LOST_ANSWER])
-        how = "and TCP acknowledged none of its bytes" if unacked else "though TCP delivered it"
+        over_tcp = "and TCP acknowledged none of its bytes" if unacked else "though TCP delivered it"
+        how = over_tcp if operation.call.transport == TCP else "over UDP: it may not have arrived"
         yield Case(
             f"the UNLOCK of {file_name(s, operation.file)} by {s.hosts.address(operation.requester)} has "
             f"no answer for "
@@ -327,6 +329,19 @@ def unlock_unanswered(s: Sessions) -> Iterator[Case]:
             **of_operation(s, operation),
             subject=operation,
         )
+
+
+def _was_sent_anew(operation: Operation) -> bool:
+    """Whether a later UNLOCK of the same owner and bytes was answered."""
+    assert operation.file is not None
+    assert operation.owner is not None
+    return any(
+        later.order > operation.order
+        and later.status == op.GRANTED
+        and later.start <= operation.start
+        and later.end >= operation.end
+        for later in operation.file.unlocks.get(operation.owner, ())
+    )
 
 
 def _overtaken_by_restart(s: Sessions, operation: Operation) -> bool:

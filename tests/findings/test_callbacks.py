@@ -136,6 +136,27 @@ def test_grant_callback_unanswered__fires_when_tcp_does_not_deliver_it(linux: La
     assert "not even a TCP acknowledgement" in found.message
 
 
+def test_grant_callback_unanswered__fires_softer_when_a_later_one_was_accepted(lab: Lab) -> None:
+    db, wait = waiting(lab)
+    lab.alice.unlock(db, 1)
+    lost = lab.server.granted(lab.bob, db, 7, reply=None)
+    lab.world.wait(12)
+    lab.server.granted(lab.bob, db, 7)
+    lab.later(600)
+    found = lab.fires("grant-callback-unanswered", wait, lost, severity=MEDIUM, confidence=PROBABLE)
+    assert "has no answer for 12 s; then a later one was accepted" in found.message
+
+
+def test_grant_callback_unanswered__silent_when_one_soon_after_was_accepted(lab: Lab) -> None:
+    db, _ = waiting(lab)
+    lab.alice.unlock(db, 1)
+    lab.server.granted(lab.bob, db, 7, reply=None)
+    lab.world.wait(5)
+    lab.server.granted(lab.bob, db, 7)
+    lab.later(60)
+    lab.silent("grant-callback-unanswered")
+
+
 def test_grant_callback_unanswered__silent_when_only_the_result_comes(lab: Lab) -> None:
     db, _ = waiting(lab)
     lab.alice.unlock(db, 1)
@@ -605,6 +626,33 @@ def test_async_result_missing__fires_when_a_callback_gets_a_void_reply_only(lab:
     lab.later(20)
     lab.fires("async-result-missing", grant, severity=HIGH, client=lab.bob, server=lab.server)
     lab.silent("grant-callback-unanswered")
+
+
+@pytest.mark.parametrize(("then", "severity"), [("same", LOW), ("other range", HIGH), ("before", HIGH)])
+def test_async_result_missing__fires_low_when_it_was_sent_anew(lab: Lab, then: str, severity: int) -> None:
+    db = lab.mounted(lab.alice)
+    if then == "before":
+        lab.alice.unlock(db, 5, 0, 10, msg=True)
+    lost = lab.alice.unlock(db, 5, 0, 10, msg=True, reply=None)
+    lab.world.wait(12)
+    if then != "before":
+        lab.alice.unlock(db, 5, 0, 10 if then == "same" else 20, msg=True)
+    lab.later(15)
+    found = lab.fires("async-result-missing", lost, severity=severity, client=lab.alice)
+    assert ("sent anew" in found.message) == (then == "same")
+
+
+@pytest.mark.parametrize("then", [True, False])
+def test_async_result_missing__fires_low_when_the_server_called_again(lab: Lab, then: bool) -> None:
+    db, _ = waiting(lab)
+    lab.alice.unlock(db, 1)
+    lost = lab.server.granted(lab.bob, db, 7, reply=None)
+    lost.void({})
+    lab.world.wait(12)
+    if then:
+        lab.server.granted(lab.bob, db, 7)
+    lab.later(30)
+    lab.fires("async-result-missing", lost, severity=LOW if then else HIGH, client=lab.bob)
 
 
 def test_async_result_missing__silent_when_the_result_comes(lab: Lab) -> None:

@@ -466,6 +466,28 @@ def test_unlock_unanswered__silent_when_the_answer_was_lost_from_the_capture(lin
     linux.clean("unlock-unanswered")
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_unlock_unanswered__silent_when_it_was_sent_anew(lab: Lab, held: bool) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 4, reply="GRANTED" if held else "NOLOCKS")
+    lab.alice.unlock(db, 4, 10, 10, reply=None)
+    lab.world.wait(30)
+    lab.alice.unlock(db, 4)
+    lab.later(130)
+    lab.silent("unlock-unanswered")
+
+
+def test_unlock_unanswered__fires_when_something_else_was_released_since(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 4)
+    unlock = lab.alice.unlock(db, 4, 10, 10, reply=None)
+    lab.world.wait(30)
+    lab.alice.unlock(db, 4, 30, 10)
+    lab.later(130)
+    found = lab.fires("unlock-unanswered", unlock, client=lab.alice)
+    assert ("over UDP" in found.message) == (lab.alice.transport == "udp")
+
+
 def test_unlock_unanswered__silent_when_the_server_restarted_meanwhile(lab: Lab) -> None:
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 4)
