@@ -33,6 +33,7 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
+from analyzer.findings.standing import LEAST_WATCHED
 from analyzer.parameters import window
 from analyzer.protocols.nlm import STATUS4
 from analyzer.sessions import operations as op
@@ -250,12 +251,14 @@ def _crossed(s: Sessions, refusals: Refusals, offer: Offer) -> Case | None:
         return None
     if any(lock.request.order > since for _, _, lock in wait.file.held.of(wait.owner)):
         return None  # it asked again, and has it
-    after = max(cancel.call.time, granted.call.time) + s.settings[GIVE_BACK]
+    crossed = max(cancel.call.time, granted.call.time)
+    after = crossed + s.settings[GIVE_BACK]
     extent = (wait.start, wait.end)
     refused = refusals.after(wait.file, wait.owner, extent, after)
     if wait.lock is not None:
         refused = because_of(wait.lock, after) or refused
-    if not refused and (offer.refused is not None or s.end < after or not _stands(wait)):
+    watched = s.end - crossed >= s.settings[LEAST_WATCHED]
+    if not refused and not (watched and offer.refused is None and _stands(wait)):
         return None
     until = Place(refused[-1][1].frame, refused[-1][1].time) if refused else Place(s.last_frame, s.end)
     sure = DEFINITE if refused else PROBABLE
@@ -268,6 +271,7 @@ def _crossed(s: Sessions, refusals: Refusals, offer: Offer) -> Case | None:
         until,
         confidence=Confidence(sure - 1) if offer.accepted is not None else sure,
         watched=[Watch(cancel.call, cancel.call.time, until.time)],
+        due=0 if refused else after,
         subject=wait.lock,
         **of_wait(s, wait),
     )

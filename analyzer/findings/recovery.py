@@ -217,8 +217,7 @@ def reclaim_refused(s: Sessions) -> Iterator[Case]:
         if granted.get(_what(operation), 0) > answer.time or _is_late(s, operation, answer):
             continue
         case = _reclaim(s, operation, answer, f"refused with {STATUS4.get(answer.status, answer.status)}")
-        if s.end - answer.time < s.settings[RETRY]:
-            case.confidence = PROBABLE
+        case.due = answer.time + s.settings[RETRY]
         case.severity = CRITICAL if answer.status == 1 else HIGH
         yield case
 

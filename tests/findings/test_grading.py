@@ -124,6 +124,19 @@ def asks_a_dead_statd(lab: Lab) -> None:
     lab.server.call(lab.server, (NSM, 1), 2, args, port=STATD, transport="udp")
 
 
+def gives_up_as_it_is_granted(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 7)
+    lab.alice.unlock(db, 1)
+    lab.server.granted(lab.bob, db, 7, reply=None)
+    lab.bob.cancel(db, 7, reply="DENIED")
+
+
+def reclaims_too_early(lab: Lab) -> None:
+    lab.alice.lock(lab.mounted(lab.alice), 1, reclaim=True, reply="STALE_FH")
+
+
 WAITS = {
     "lock-held-after-umnt": Wait(leaves_a_lock, "unlock-after-umnt"),
     "export-pinned-by-locks": Wait(leaves_a_lock, "unlock-after-umnt"),
@@ -137,6 +150,8 @@ WAITS = {
     "mount-without-release": Wait(vanishes, "unlock-after-umnt"),
     "umnt-lost": Wait(says_goodbye_in_vain, "umnt-answer"),
     "peer-restarted-without-notify": Wait(restarts_in_silence, "reclaim-after-notice"),
+    "reclaim-refused": Wait(reclaims_too_early, "reclaim-retry", DEFINITE),
+    "lock-leaked-by-cancel-race": Wait(gives_up_as_it_is_granted, "cancel-give-back"),
     "reclaim-missing": Wait(is_told_and_sleeps_on, "reclaim-after-notice"),
     "nsm-notify-unanswered": Wait(is_not_told, "notice-series"),
     "nsm-monitor-failed": Wait(asks_a_dead_statd, "statd-answer"),
@@ -151,9 +166,11 @@ def due(check: object) -> bool:
         thing = ahead.pop()
         if isinstance(thing, FunctionType) and thing not in seen:
             seen.add(thing)
-            if any(isinstance(const, tuple) and "due" in const for const in thing.__code__.co_consts):
+            code = thing.__code__
+            keywords = [const for const in code.co_consts if isinstance(const, tuple)]
+            if any("due" in names for names in (code.co_names, *keywords)):
                 return True
-            ahead += [thing.__globals__.get(name) for name in thing.__code__.co_names]
+            ahead += [thing.__globals__.get(name) for name in code.co_names]
     return False
 
 

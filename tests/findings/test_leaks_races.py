@@ -284,7 +284,7 @@ def test_lock_leaked_by_cancel_race__fires_less_sure_when_nobody_asked_since(
 @pytest.mark.parametrize("why", ["refused", "capture ends"])
 def test_lock_leaked_by_cancel_race__silent_when_nobody_asked_since(lab: Lab, why: str) -> None:
     crossed(lab, "DENIED", "DENIED" if why == "refused" else None)
-    lab.later(20 if why == "refused" else 5)
+    lab.later(20 if why == "refused" else 1)
     lab.silent("lock-leaked-by-cancel-race")
 
 

@@ -216,7 +216,7 @@ def test_reclaim_refused__fires_less_sure_while_it_may_be_tried_again(lab: Lab) 
     db = lab.mounted(lab.alice)
     lab.alice.lock(db, 1, reclaim=True, reply="STALE_FH")
     lab.later(3)
-    lab.fires("reclaim-refused", severity=HIGH, confidence=PROBABLE, client=lab.alice)
+    lab.fires("reclaim-refused", severity=MEDIUM, confidence=POSSIBLE, client=lab.alice)
 
 
 def test_reclaim_refused__silent_when_granted(lab: Lab) -> None:
