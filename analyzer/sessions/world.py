@@ -77,7 +77,6 @@ ONE_WAY_WATCHED = window("one-way-watched", 20, "lockd sends again after 10 s wh
 CIRCLES_KEPT = 4096
 GRANTS = ("LOCK", "NM_LOCK")
 LESS_SURE, NOTES = "less sure", "less than possible"  # of `Sessions.doubted`
-FOLLOWED = (NLM, NSM, MOUNT, PORTMAP)  # programs of which every message matters
 TEST_RES = 11  # Linux leaves the last 8 bytes of the holder out of it
 MALFORMED = (
     Fault.XDR_SHORT,
@@ -277,8 +276,7 @@ class Sessions:
 
     def _cut(self, message: Call | Reply) -> None:
         """Note a message that cannot be read because the capture lacks a part of it."""
-        program = (message if isinstance(message, Call) else message.call).program
-        if message.damage and message.fault == Fault.XDR_SHORT and program in FOLLOWED:
+        if message.damage and message.fault == Fault.XDR_SHORT:
             self.connections.cut(message)
 
     def _nsm_call(self, call: Call) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType
 from typing import NamedTuple
 
 import pytest
 
+from analyzer.engine import analyze
 from analyzer.findings.catalogue import RULES, judge
 from analyzer.findings.rule import DEFINITE, HIGH, INFO, POSSIBLE, PROBABLE, Confidence, Finding
 from analyzer.parameters import DECLARED
@@ -247,6 +249,16 @@ def test_a_lock_message_that_was_cut_demotes(message: str) -> None:
     assert db
 
 
+def test_a_connection_to_the_lock_service_of_which_no_call_was_captured_demotes(linux: Lab) -> None:
+    leaves_a_lock(linux)
+    for connection in linux.world.connections.values():
+        connection.close()
+    linux.alice.unlock(linux.export.file("db"), 9, 5, 1, captured=False, reply_captured=False)
+    linux.alice.disconnect(linux.server)
+    linux.later(40)
+    assert linux.fires("lock-held-after-umnt").confidence == POSSIBLE
+
+
 def test_bulk_that_was_cut_demotes_nothing() -> None:
     lab, db = in_vain()
     for count in range(8):
@@ -320,6 +332,21 @@ def test_what_was_seen_stays_certain_though_packets_were_dropped(linux: Lab) -> 
     linux.fires("lock-held-after-umnt", confidence=DEFINITE)
 
 
+def test_packets_that_were_dropped_at_another_time_change_nothing(linux: Lab, tmp_path: Path) -> None:
+    first, second = tmp_path / "1.pcapng", tmp_path / "2.pcap"
+    linux.bob.mount(linux.server, "/srv")
+    linux.world.drops = 3
+    linux.world.write(first)
+    linux.world.drops = 0
+    linux.world.packets.clear()
+    unlocks_in_vain(linux)
+    linux.later(150)
+    linux.world.write(second)
+    linux.analysis = analyze([str(first), str(second)], compiled=False)
+    assert unanswered(linux).confidence == PROBABLE
+    linux.fires("capture-blind-spot", message="the capturing program dropped packets, nobody knows which")
+
+
 def test_over_udp_nothing_shows_which_packets_were_dropped() -> None:
     lab = Lab("ganesha6")
     db = lab.mounted(lab.alice, lab.bob)
@@ -346,18 +373,16 @@ def test_a_mount_that_is_older_than_the_capture_demotes(lab: Lab) -> None:
 # -- kinds of servers, and shared addresses -------------------------------------------------------
 
 
-def releases_as_another(lab: Lab) -> File:
-    """An UNLOCK of the whole file under another name: to some servers it is the owner's."""
-    db = lab.mounted(lab.alice)
-    lab.alice.lock(db, 1)
-    lab.alice.unlock(db, 1, oh=b"somebody else")
-    return db
-
-
-@pytest.mark.parametrize(("terrain", "sure"), [("ganesha6", PROBABLE), ("opaque", POSSIBLE)])
-def test_a_pin_that_stands_by_a_guess_says_so(terrain: str, sure: Confidence) -> None:
+@pytest.mark.parametrize(
+    ("terrain", "first", "sure"),
+    [("ganesha6", 0, PROBABLE), ("opaque", 0, POSSIBLE), ("opaque", 50, PROBABLE)],
+)
+def test_a_pin_that_stands_by_a_guess_says_so(terrain: str, first: int, sure: Confidence) -> None:
+    """An UNLOCK under another name: some servers take it for the owner's."""
     lab = Lab(terrain)
-    releases_as_another(lab)
+    db = lab.mounted(lab.alice)
+    lab.alice.lock(db, 1, 0, 50)
+    lab.alice.unlock(db, 1, first, 50, oh=b"somebody else")
     lab.alice.umount(lab.export)
     lab.later(40)
     found = lab.fires("export-pinned-by-locks", confidence=sure)

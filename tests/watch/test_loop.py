@@ -72,6 +72,19 @@ def test_the_last_word_is_that_of_analyze(name: str) -> None:
     assert +standing == Counter(map(about, whole.findings))
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_drops_are_told_with_the_time_since_it_was_known_that_there_were_none(tells: bool) -> None:
+    stream = Paced(LEAK, SECOND)
+    with patch.object(loop, "Clock", lambda: Clock(lambda: stream.now)):
+        watch = Watch(cast(Any, stream), Engine(compiled=False), drops=lambda: 5 * (len(seen) > 10))
+    watch.tells_drops = lambda: tells
+    seen: list[int] = []
+    seen.extend(watch.now for _ in watch.entries())
+    ((since, until),) = watch.sessions.dropped
+    assert until == seen[11]
+    assert since == (seen[10] if tells else watch.sessions.start)
+
+
 def test_it_is_said_when_it_is_provable_and_taken_back_when_it_is_over() -> None:
     watch, entries = watched(LEAK, step=SECOND // 4)
     begin = watch.sessions.start
