@@ -63,8 +63,8 @@ def nsm_monitor_failed(s: Sessions) -> Iterator[Case]:
     server reboots.
 
     ## What to do
-    On the server see that rpcbind and rpc-statd run (`systemctl status rpc-statd`), and that the client's
-    name can be looked up.
+    On the server see that rpcbind and rpc-statd run (`systemctl status rpc-statd`), that the client's name
+    can be looked up, and that /var/lib/nfs/sm holds no hosts that are long gone.
 
     ## Evidence
     The LOCK and its late answer; the SM_MON.

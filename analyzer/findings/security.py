@@ -44,6 +44,7 @@ from analyzer.sessions.world import Sessions
 
 PROG_UNAVAIL, PROG_MISMATCH, PROC_UNAVAIL, GARBAGE_ARGS = 1, 2, 3, 4
 SM_MON = 2
+NO_VERSION = 2  # of NLM: Linux says that it serves 1 to 4, and does not mean this one
 
 
 def _label(call: Call) -> str:
@@ -210,7 +211,7 @@ def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
 
     ## What it is
     Calls of NLM, MOUNT, NSM or portmap answered PROG_UNAVAIL, PROG_MISMATCH or PROC_UNAVAIL; NLM 1 or 3
-    used by a client that mounts with version 3.
+    used by a client that mounts with version 3; NLM 2.
 
     ## Why it matters
     Locking falls back to 32-bit ranges, or fails.
@@ -237,12 +238,18 @@ def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
             **_exchange(call, reply),
         )
     for (client, server, version), operation in s.nlm_versions.items():
-        if version >= 4 or not _mounts_with_version_3(s, client, server):
+        is_old = version < 4 and _mounts_with_version_3(s, client, server)
+        is_none = version == NO_VERSION and operation.failure is None  # a refusal is told above
+        if not is_old and not is_none:
             continue
+        how = (
+            "a version that no standard has"
+            if is_none
+            else "though it mounts with MOUNT 3: ranges of 32 bits"
+        )
         yield Case(
-            f"{s.hosts.address(client)} mounts with MOUNT 3 and locks with {program_label(NLM, version)}: "
-            f"ranges of 32 bits",
-            confidence=PROBABLE,
+            f"{s.hosts.address(client)} locks with {program_label(NLM, version)}, {how}",
+            confidence=DEFINITE if is_none else PROBABLE,
             group="nlm version",
             **_exchange(operation.call, next(iter(operation.answers), operation.failure)),
         )

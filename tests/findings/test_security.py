@@ -240,6 +240,14 @@ def test_version_or_proc_mismatch__fires_on_an_old_lock_version(lab: Lab) -> Non
     )
 
 
+@pytest.mark.parametrize("error", [0, PROG_MISMATCH])
+def test_version_or_proc_mismatch__fires_once_for_nlm_2(lab: Lab, error: int) -> None:
+    lab.alice.mount(lab.server, "/srv")
+    call = lab.alice.call(lab.server, (NLM, 2), 2, {}, port=lab.server.lockd, body=bytes(64), error=error)
+    lab.later(1)
+    lab.fires("version-or-proc-mismatch", call, client=lab.alice, confidence=DEFINITE, severity=MEDIUM)
+
+
 @pytest.mark.parametrize("error", [PROG_UNAVAIL, PROG_MISMATCH])
 def test_version_or_proc_mismatch__silent_about_a_probe(lab: Lab, error: int) -> None:
     lab.alice.ping(lab.server, (MOUNT, 1), MOUNTD, error=error)
