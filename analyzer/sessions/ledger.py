@@ -143,13 +143,17 @@ class Ledger:
         file, owner, call = operation.file, operation.owner, operation.call
         assert file is not None and owner is not None
         end = End("unlock", call.frame, call.time)
-        operation.removed = file.held.remove(owner, operation.start, operation.end)
-        for _, _, lock in operation.removed:
+        theirs = operation.requester == owner.client or self._is_of_holder(operation, file, owner)
+        if not theirs:
+            file.part()
+        removed = operation.removed = file.held.remove(owner, operation.start, operation.end)
+        for _, _, lock in removed:
             lock.unlock = operation
             if lock not in file.held:
                 lock.server_end = end
-        theirs = operation.requester == owner.client or self._is_of_holder(operation, file, owner)
-        for _, _, lock in file.believed.remove(owner, operation.start, operation.end) if theirs else ():
+        if file.believed is not file.held:
+            removed = file.believed.remove(owner, operation.start, operation.end) if theirs else []
+        for _, _, lock in removed:
             if lock.lost is not None:
                 self._proof(lock, "UNLOCK", call.frame, call.time)
             if lock not in file.believed:
@@ -315,15 +319,21 @@ class Ledger:
             return
         if file.pending:
             self._executed(file, owner, (lock.start, lock.end), lock.exclusive, order)
+        if file.believed is not file.held:
+            file.join()
+        if not believes:
+            file.part()
         for start, end_ in pieces:
             self._overrule(lock, start, end_, place)
-            for _, _, old in file.held.assign(start, end_, lock):
+            replaced = file.held.assign(start, end_, lock)
+            for _, _, old in replaced:
                 if old is not lock and old not in file.held:
                     old.server_end = End("replaced", place.frame, place.time)
-            if believes:
-                for _, _, old in file.believed.assign(start, end_, lock):
-                    if old is not lock and old not in file.believed:
-                        old.client_end = End("replaced", place.frame, place.time)
+            if file.believed is not file.held:
+                replaced = file.believed.assign(start, end_, lock) if believes else []
+            for _, _, old in replaced:
+                if old is not lock and old not in file.believed:
+                    old.client_end = End("replaced", place.frame, place.time)
         for wait in file.waits:
             overlaps = wait.start <= lock.end and wait.end >= lock.start
             if wait.owner is not owner and overlaps and (wait.exclusive or lock.exclusive):
@@ -369,13 +379,18 @@ class Ledger:
     def _overrule(self, lock: Lock, start: int, end: int, place: Place) -> None:
         """A grant proves that the server holds nothing that conflicts with it."""
         file, owner = lock.file, lock.owner
+        in_way = file.held.conflicts(owner, start, end, lock.exclusive)
+        if in_way:
+            file.part()
+        elif file.believed is file.held:
+            return
         for loser in file.believed.conflicts(owner, start, end, lock.exclusive):
             if loser.lost is None:
                 loser.lost = Overlap(loser, lock, place)
                 self.overlaps.append(loser.lost)
             else:
                 loser.lost.count += 1
-        for gone in file.held.conflicts(owner, start, end, lock.exclusive):
+        for gone in in_way:
             file.held.drop(gone)
             gone.server_end = End("overruled", place.frame, place.time)
 
@@ -483,6 +498,7 @@ class Ledger:
                 other.owner is owner or lock.exclusive or other.exclusive
                 for other in file.held.overlapping(start, end)
             ):
+                file.part()
                 file.held.assign(start, end, lock)
                 lock.server_end = None
 
@@ -495,6 +511,7 @@ class Ledger:
             end = End("tested-free", answer.frame, answer.time)
             for lock in file.held.conflicts(owner, operation.start, operation.end, operation.exclusive):
                 if lock.granted.time < operation.call.time:
+                    file.part()
                     file.held.drop(lock)
                     lock.server_end = end
             for wait in file.waits:
@@ -515,6 +532,7 @@ class Ledger:
             for lock in [lock for lock in file.held if lock.client == client]:
                 if only is not None and (lock.request.call.transport, lock.request.call.version) != only:
                     continue
+                file.part()
                 file.held.drop(lock)
                 lock.server_end = end
                 freed.append(lock)
@@ -531,6 +549,7 @@ class Ledger:
         """The server forgot every lock (it restarted); return what it held."""
         lost: list[Lock] = []
         for file in self._files_of(server):
+            file.part()
             for lock in list(file.held):
                 file.held.drop(lock)
                 lock.server_end = end

@@ -165,12 +165,25 @@ class File:
     fh: int
     model: Model = LINUX
     held: Page[Lock] = field(default_factory=Page)  # S
-    believed: Page[Lock] = field(default_factory=Page)  # C
+    believed: Page[Lock] = field(init=False)  # C: as long as both say the same, the same page
     waits: list[Wait] = field(default_factory=list)  # open ones
     unlocks: dict[Owner, list[Operation]] = field(default_factory=dict)  # the last ones, in order
     pending: dict[Operation, None] = field(default_factory=dict)  # UNLOCKs without an answer yet, in order
     unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
     settled: int = 0  # when the last of the locks that were let go of was granted
+
+    def __post_init__(self) -> None:
+        self.believed = self.held
+
+    def part(self) -> None:
+        """One ledger is about to change without the other."""
+        if self.believed is self.held:
+            self.believed = self.held.copy()
+
+    def join(self) -> None:
+        """Both are empty, perhaps: then they say the same."""
+        if not (self.held or self.believed):
+            self.believed = self.held
 
     def pieces(self, lock: Lock) -> list[tuple[int, int]]:
         """What is left of `lock` on the server."""

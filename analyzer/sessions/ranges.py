@@ -82,6 +82,15 @@ class Page(Generic[V]):
         """The locks, in order of their numbers."""
         return iter(sorted({piece[3] for mine in self._owners.values() for piece in mine}, key=_number))
 
+    def copy(self) -> Page[V]:
+        """Another page that says the same."""
+        other: Page[V] = Page()
+        other._owners = {owner: mine.copy() for owner, mine in self._owners.items()}
+        other._parts = self._parts.copy()
+        if self._shelves is not None:
+            other._shelves = {key: shelf.copy() for key, shelf in self._shelves.items()}
+        return other
+
     @property
     def owners(self) -> Collection[Hashable]:
         """Those who hold something."""

@@ -68,10 +68,26 @@ class Settled:
         closed = operations.close(REQUESTS_KEPT)
         wanted = _wanted(s)
         ledger, is_settled = s.ledger, _IsSettled(s, closed, wanted)
-        # locks are in the order in which they were granted: nearly all that follow are of later requests
-        old = bisect_left(ledger.locks, closed, key=_request)
-        looked_at, kept = ledger.locks[:old], []
-        ledger.locks[:old] = ()
+        self._sift(ledger.locks, closed, is_settled)
+        _forget_idle(s, wanted)
+        if len(ledger.owners) + len(ledger.files) > self._crowd:
+            drop_unused(s)
+            self._crowd = 2 * (len(ledger.owners) + len(ledger.files))
+        scanned: tuple[Sized, ...] = (
+            ledger.locks,
+            ledger.waits,
+            ledger.files,
+            operations.open,
+            is_settled.times,
+        )
+        self._next = operations.requests + max(REQUESTS_KEPT, *map(len, scanned)) // 2
+
+    def _sift(self, locks: list[Lock], closed: int, is_settled: _IsSettled) -> None:
+        """Let go of the settled ones."""
+        # they are in the order in which they were granted: nearly all that follow are of later requests
+        old = bisect_left(locks, closed, key=_request)
+        looked_at, kept = locks[:old], []
+        locks[:old] = ()
         looked_at.reverse()
         uneven: dict[File, Lock] = {}  # the last of each file, so far
         while looked_at:
@@ -87,19 +103,7 @@ class Settled:
                 self._let_go(lock)
         if uneven:
             kept = sorted([*kept, *uneven.values()], key=_request)
-        ledger.locks[:0] = kept
-        _forget_idle(s, wanted)
-        if len(ledger.owners) + len(ledger.files) > self._crowd:
-            drop_unused(s)
-            self._crowd = 2 * (len(ledger.owners) + len(ledger.files))
-        looked_through: tuple[Sized, ...] = (
-            ledger.locks,
-            ledger.waits,
-            ledger.files,
-            operations.open,
-            is_settled.times,
-        )
-        self._next = operations.requests + max(REQUESTS_KEPT, *map(len, looked_through)) // 2
+        locks[:0] = kept
 
     def _let_go(self, lock: Lock) -> None:
         self.count += 1
