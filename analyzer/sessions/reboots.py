@@ -15,6 +15,7 @@ Never: believes a notice; the ledger is told who sent it, findings weigh it.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
 from analyzer.parameters import DEFAULTS, Settings, window
@@ -88,6 +89,7 @@ class Reboots:
         self.refused_reclaims: Kept[tuple[Operation, Answer]] = Kept()
         self.unserved_reclaims: Kept[tuple[Operation, Reply]] = Kept()  # refused by RPC
         self.lookups: list[Lookup] = []
+        self._between: dict[tuple[int, int, int], list[Lookup]] = {}  # by who asks whom, and program
         self._open: dict[int, Lookup] = {}
         self._notice_by_key: dict[tuple[int, int, int], Notice] = {}
         self._notice_by_call: dict[int, Notice] = {}
@@ -103,8 +105,13 @@ class Reboots:
         lookup = Lookup(call, int(program))
         self._open[call.serial] = lookup
         self.lookups.append(lookup)
+        self._between.setdefault(_ends(lookup), []).append(lookup)
         if len(self.lookups) > LOOKUPS_KEPT:
             old = self.lookups.pop(0)
+            looks = self._between[_ends(old)]
+            del looks[0]
+            if not looks:
+                del self._between[_ends(old)]
             self._open.pop(old.call.serial, None)
             self.evicted += 1
 
@@ -117,14 +124,15 @@ class Reboots:
 
     def lookups_between(self, asker: int, asked: int, program: int, since: int, until: int) -> list[Lookup]:
         """Questions of `asker` to `asked` for a program in since..until."""
-        return [
-            look
-            for look in self.lookups
-            if look.call.src == asker
-            and look.call.dst == asked
-            and look.program == program
-            and since <= look.call.time <= until
-        ]
+        looks = self._between.get((asker, asked, program), [])
+        return looks[bisect_left(looks, since, key=_time) : bisect_right(looks, until, key=_time)]
+
+    def forget_lookups(self, limit: int) -> None:
+        """Questions from before `limit` (ns) matter no more."""
+        self.lookups = [look for look in self.lookups if look.call.time >= limit]
+        self._between = {}
+        for look in self.lookups:
+            self._between.setdefault(_ends(look), []).append(look)
 
     # -- NSM ----------------------------------------------------------------------------------
 
@@ -192,6 +200,14 @@ class Reboots:
         """A request was refused by RPC itself."""
         if operation.reclaim:
             self.unserved_reclaims.append((operation, reply))
+
+
+def _ends(look: Lookup) -> tuple[int, int, int]:
+    return look.call.src, look.call.dst, look.program
+
+
+def _time(look: Lookup) -> int:
+    return look.call.time
 
 
 def _port(reply: Reply) -> int | None:

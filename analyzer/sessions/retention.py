@@ -299,7 +299,7 @@ def _builders(s: Sessions) -> Iterable[object]:
 
 
 def _reboots(reboots: Reboots, limit: int) -> None:
-    reboots.lookups[:] = _since(reboots.lookups, limit)
+    reboots.forget_lookups(limit)
     reboots.active = {server: grace for server, grace in reboots.active.items() if grace in reboots.graces}
     for grace in reboots.graces:
         del grace.refusals[1:-REPLIES_KEPT]

@@ -3,7 +3,9 @@
 import pytest
 
 from analyzer.protocols.nlm import NLM
+from analyzer.protocols.nsm import NSM
 from analyzer.protocols.portmap import PORTMAP
+from analyzer.sessions import reboots
 from tests.findings.lab import Lab
 from tests.sessions.view import View
 from tests.world import RPCBIND
@@ -118,3 +120,26 @@ def test_an_unanswered_look_up(lab: Lab) -> None:
     (look,) = View(lab).s.reboots.lookups
     assert look.answer is None
     assert look.port is None
+
+
+@pytest.mark.parametrize("kept", [100, 4], ids=["all kept", "few kept"])
+def test_look_ups_between_two_hosts(lab: Lab, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reboots, "LOOKUPS_KEPT", kept)
+    asked = []
+    for _ in range(6):
+        asked.append(lab.server.getport(lab.bob, NLM, 4045))
+        lab.server.getport(lab.bob, NSM, 662)
+        lab.server.getport(lab.alice, NLM, 4045)
+        lab.world.wait(10)
+    seen = View(lab)
+    server, bob = (seen.s.reboots.lookups[-1].call.src, seen.s.reboots.lookups[-2].call.dst)
+    between = seen.s.reboots.lookups_between
+    frames = [look.call.frame for look in between(server, bob, NLM, 0, seen.s.end)]
+    assert frames == [call.frame for call in asked][-6 if kept > 6 else -1 :]
+    last = between(server, bob, NLM, 0, seen.s.end)[-1].call.time
+    assert len(between(server, bob, NLM, last, last)) == 1
+    assert between(server, bob, NLM, last + 1, last + 2) == []
+    assert between(bob, server, NLM, 0, seen.s.end) == []
+    seen.s.reboots.forget_lookups(last)
+    assert [look.call.frame for look in between(server, bob, NLM, 0, seen.s.end)] == frames[-1:]
+    assert all(look.call.time >= last for look in seen.s.reboots.lookups)
