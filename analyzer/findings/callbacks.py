@@ -32,10 +32,11 @@ from analyzer.findings.rule import (
     seconds,
 )
 from analyzer.findings.standing import LEAST_WATCHED
-from analyzer.findings.uncalled import attempts, silence_after
+from analyzer.findings.uncalled import LOOKED_INTO, attempts, silence_after
 from analyzer.parameters import threshold, window
 from analyzer.sessions.model import End, Offer, Place, Wait
 from analyzer.sessions.operations import Operation
+from analyzer.sessions.reboots import Lookup
 from analyzer.sessions.world import Sessions
 from analyzer.tables import UDP
 
@@ -71,14 +72,14 @@ def wall_before(s: Sessions, wait: Wait) -> Wall | None:
         unheard = []
     notices = [u for u in s.connections.unreachable if u.target == wait.file.server and u.host == wait.client]
     if unlisted:
-        step = f"its rpcbind says that lockd is not registered ({len(unlisted)} look-ups)"
+        step = f"its rpcbind says that lockd is not registered ({_counted(unlisted)} look-ups)"
     elif refused:
         step = f"port {refused[0].port} refuses the connection"
     elif filtered:
         tries = sum(len(c.tries) for c in filtered)
         step = f"{tries} SYNs to port {filtered[0].port} are not answered"
     elif unheard:
-        step = f"its rpcbind does not answer ({len(unheard)} look-ups)"
+        step = f"its rpcbind does not answer ({_counted(unheard)} look-ups)"
     else:
         return None
     places = [
@@ -90,6 +91,11 @@ def wall_before(s: Sessions, wait: Wait) -> Wall | None:
     ]
     last = max(places, key=lambda place: place.time)
     return Wall(step, [place.frame for place in places], bool(unlisted or refused or notices), last)
+
+
+def _counted(lookups: list[Lookup]) -> str:
+    """How many there are; of very many the ones between the first and the last are not looked into."""
+    return f"{len(lookups)} or more" if len(lookups) >= LOOKED_INTO else str(len(lookups))
 
 
 @rule("grant-callback-unreachable", HIGH)

@@ -12,7 +12,7 @@ Never: yields a case.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from analyzer.findings.rule import POSSIBLE, PROBABLE, Confidence, seconds
 from analyzer.parameters import window
@@ -31,6 +31,8 @@ BEFORE_RELEASE = window("callback-before-release", 1, "a callback may stand befo
 STILL_WAITING = window("still-waiting", 35, "one poll period of a Linux waiter (30 s) and some")
 AFTER_WAIT = window("callback-after-wait", 60, "a server goes on trying after the waiter has gone")
 NFS_PORT = 2049
+LOOKED_INTO = 64  # port look-ups, and connections, that were tried for one waiter
+T = TypeVar("T")
 
 
 class Silence(NamedTuple):
@@ -61,7 +63,12 @@ def attempts(s: Sessions, wait: Wait, since: int) -> tuple[list[Lookup], list[Co
     server, client = wait.file.server, wait.client
     lookups = s.reboots.lookups_between(server, client, NLM, since, until)
     connections = [c for c in s.connections.attempts(server, client, since, until) if c.port != NFS_PORT]
-    return lookups, connections
+    return _ends_of(lookups), _ends_of(connections)
+
+
+def _ends_of(tried: list[T]) -> list[T]:
+    """The first and the last of many: they tell as much, and a crowd of waiters shares one path."""
+    return tried if len(tried) <= LOOKED_INTO else tried[: LOOKED_INTO // 2] + tried[-LOOKED_INTO // 2 :]
 
 
 def silence_after(s: Sessions, wait: Wait, since: int = 0) -> Silence | None:

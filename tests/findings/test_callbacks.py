@@ -39,6 +39,18 @@ def test_grant_callback_unreachable__fires_when_lockd_is_not_registered(lab: Lab
     )
 
 
+def test_grant_callback_unreachable__fires_for_very_many_look_ups(lab: Lab) -> None:
+    db, wait = waiting(lab)
+    lab.alice.unlock(db, 1)
+    looks = []
+    for _ in range(100):
+        looks.append(lab.server.getport(lab.bob, NLM, 0))
+        lab.world.wait(0.1)
+    lab.later(5)
+    found = lab.fires("grant-callback-unreachable", wait, looks[0], looks[-1], client=lab.bob)
+    assert "(64 or more look-ups)" in found.message
+
+
 def test_grant_callback_unreachable__fires_when_lockd_refuses(lab: Lab) -> None:
     db, wait = waiting(lab)
     lab.alice.unlock(db, 1)
