@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import IO, NamedTuple
 
@@ -44,7 +45,7 @@ class Program(NamedTuple):
     count: Callable[[IO[bytes]], int]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Spread:
     """Median, least and greatest of several runs."""
 

@@ -45,7 +45,7 @@ from analyzer.schema.xdr import (
 Values = dict[str, Any]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """A decoded message: integers, bools, bytes, and lists of the same for child tables.
 
