@@ -34,6 +34,7 @@ from analyzer.findings.rule import (
 from analyzer.findings.standing import LEAST_WATCHED
 from analyzer.findings.uncalled import LOOKED_INTO, attempts, silence_after
 from analyzer.parameters import threshold, window
+from analyzer.records.events import Call
 from analyzer.sessions.model import End, Offer, Place, Wait
 from analyzer.sessions.operations import Operation
 from analyzer.sessions.reboots import Lookup
@@ -55,6 +56,7 @@ class Wall(NamedTuple):
     frames: list[int]
     is_sure: bool
     last: Place  # where it showed last
+    asked: list[Call]  # look-ups without an answer
 
 
 def wall_before(s: Sessions, wait: Wait) -> Wall | None:
@@ -90,7 +92,13 @@ def wall_before(s: Sessions, wait: Wait) -> Wall | None:
         *(Place(u.frame, u.time) for u in notices),
     ]
     last = max(places, key=lambda place: place.time)
-    return Wall(step, [place.frame for place in places], bool(unlisted or refused or notices), last)
+    return Wall(
+        step,
+        [place.frame for place in places],
+        bool(unlisted or refused or notices),
+        last,
+        [look.call for look in unheard],
+    )
 
 
 def _counted(lookups: list[Lookup]) -> str:
@@ -137,6 +145,7 @@ def grant_callback_unreachable(s: Sessions) -> Iterator[Case]:
             wait.since,
             Place(max(frames), wait.ended.time if wait.ended else s.end),
             confidence=DEFINITE if wall.is_sure else PROBABLE,
+            watched=[] if wall.is_sure else [Watch(call, call.time, s.end) for call in wall.asked],
             subject=wait,
             **of_wait(s, wait),
         )
@@ -296,6 +305,11 @@ def grant_delivered_by_poll(s: Sessions) -> Iterator[Case]:
             polled[0].since,
             Place(polled[-1].ended.frame, polled[-1].ended.time) if polled[-1].ended else None,
             confidence=DEFINITE if any(wall.is_sure for _, wall in walled) else PROBABLE,
+            watched=[
+                Watch(wait.request.call, wait.since.time, wait.ended.time)
+                for wait in polled
+                if wait.ended and not walled
+            ],
             cause=walled[0][0] if walled else None,
             server=server,
             client=client,

@@ -454,6 +454,7 @@ def lock_leaked_by_refused_grant(s: Sessions) -> Iterator[Case]:
             Place(denied[-1][1].frame, denied[-1][1].time) if denied else offer.refused,
             confidence=DEFINITE if denied else POSSIBLE,
             severity=HIGH if denied else MEDIUM,
+            stands=[lock],
             subject=lock,
             **of_lock(s, lock),
         )

@@ -24,6 +24,7 @@ from analyzer.findings.rule import (
     MEDIUM,
     PROBABLE,
     Case,
+    Watch,
     file_name,
     of_lock,
     of_wait,
@@ -98,6 +99,7 @@ def long_hold(s: Sessions) -> Iterator[Case]:
             lock.granted,
             Place(ended.frame, ended.time) if ended else Place(s.last_frame, s.end),
             severity=MEDIUM if longest >= s.settings[TOO_LONG] else INFO,
+            stands=() if ended else [lock],
             cause=lock,
             **of_lock(s, lock),
         )
@@ -160,6 +162,7 @@ def blocked_too_long(s: Sessions) -> Iterator[Case]:
             wait.since,
             Place(wait.ended.frame, wait.ended.time) if wait.ended else Place(s.last_frame, s.end),
             confidence=DEFINITE if wait.blockers else PROBABLE,
+            watched=[] if wait.ended else [Watch(wait.request.call, wait.since.time, s.end)],
             severity=MEDIUM if waited >= s.settings[TOO_LONG] else INFO if wait.blockers else LOW,
             cause=wait.blockers[0] if wait.blockers else None,
             **of_wait(s, wait),

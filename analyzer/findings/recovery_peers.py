@@ -151,6 +151,7 @@ def peer_restarted_without_notify(s: Sessions) -> Iterator[Case]:
                 [*birth.frames, *(frame for lock in held for frame in lock.frames)],
                 Place(birth.mnt.call.frame, birth.mnt.call.time),
                 confidence=PROBABLE,
+                watched=[Watch(lock.request.call, lock.granted.time, birth.mnt.call.time) for lock in held],
                 due=birth.after.granted.time + s.settings[RECLAIM_WINDOW],
                 subject=birth,
                 **about,

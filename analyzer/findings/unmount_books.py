@@ -113,6 +113,7 @@ def umnt_mismatch(s: Sessions) -> Iterator[Case]:
                 [call.frame, reply.frame, mnt.call.frame, mnt.frame],
                 Place(call.frame, call.time),
                 confidence=PROBABLE,
+                watched=[Watch(call, s.start, call.time)],
                 server=call.dst,
                 client=call.src,
                 export=path,

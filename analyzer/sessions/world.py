@@ -202,7 +202,8 @@ class Sessions:
         self.hosts.name(call.src, call.machine)
         if call.fault >= 0:
             self._undecoded(call)
-            self._cut(call)
+            if call.damage and call.fault == Fault.XDR_SHORT:
+                self.connections.cut(call)
         if call.flavor == AUTH_TLS:
             self.conduct.call("tls", call)
         program = call.program
@@ -274,11 +275,6 @@ class Sessions:
         if wrong and call.program != NFS and (call.program, call.procedure) != (NLM, TEST_RES):
             self.conduct.call("undecoded", call)
 
-    def _cut(self, message: Call | Reply) -> None:
-        """Note a message that cannot be read because the capture lacks a part of it."""
-        if message.damage and message.fault == Fault.XDR_SHORT:
-            self.connections.cut(message)
-
     def _nsm_call(self, call: Call) -> None:
         if is_odd_name(call.args.get("mon_name", b"")):
             self.conduct.call("odd-name", call)
@@ -317,8 +313,10 @@ class Sessions:
 
     def _reply(self, reply: Reply) -> None:
         call = reply.call
-        if reply.fault >= 0:
-            self._cut(reply)
+        if reply.damage and (reply.status < 0 or reply.fault == Fault.XDR_SHORT):
+            self.connections.cut(reply)
+            if reply.status < 0:
+                return  # there was an answer; what it says is not known
         program = call.program
         if reply.fault in MALFORMED and not reply.damage and program != NFS:
             self.conduct.call("undecoded-reply", call)

@@ -161,8 +161,8 @@ WAITS = {
 OPEN_ENDED = {"grace-without-notify"}  # its window is as long as grace: until a request is decided again
 
 
-def due(check: object) -> bool:
-    """Whether a rule says of a case when its window is over, itself or through its helpers."""
+def says(check: object, *wanted: str) -> bool:
+    """Whether a rule names one of these, itself or through its helpers: what a case says of itself."""
     ahead, seen = [check], set[object]()
     while ahead:
         thing = ahead.pop()
@@ -170,14 +170,32 @@ def due(check: object) -> bool:
             seen.add(thing)
             code = thing.__code__
             keywords = [const for const in code.co_consts if isinstance(const, tuple)]
-            if any("due" in names for names in (code.co_names, *keywords)):
+            if any(name in names for name in wanted for names in (code.co_names, *keywords)):
                 return True
             ahead += [thing.__globals__.get(name) for name in code.co_names]
     return False
 
 
 def test_every_rule_that_waits_is_looked_at() -> None:
-    assert {code for code, rule in RULES.items() if due(rule.check)} == WAITS.keys() | OPEN_ENDED
+    assert {code for code, rule in RULES.items() if says(rule.check, "due")} == WAITS.keys() | OPEN_ENDED
+
+
+NOTHING_TO_MISS = {
+    "async-result-orphan",  # is itself the sign of a request that was missed
+    "free-all-unexpected",  # whose name it is
+    "grace-longer-than-expected",  # the server's settings are not known
+    "lock-starvation",  # probable because turns may have been missed
+    "mnt-unused",  # a fact
+    "nsm-name-mismatch",  # whose name it is
+    "nsm-notify-spoofed",  # whose name it is
+    "version-or-proc-mismatch",  # what the client mounted with
+}
+
+
+def test_every_rule_that_rests_on_an_absence_says_where_a_message_would_matter() -> None:
+    unsure = {code for code, rule in RULES.items() if says(rule.check, "PROBABLE", "POSSIBLE")}
+    said = {code for code, rule in RULES.items() if says(rule.check, "watched", "stands", "untraced")}
+    assert unsure - said == NOTHING_TO_MISS
 
 
 def ends_after(code: str, part: float, terrain: str) -> Finding:
@@ -419,6 +437,33 @@ def test_an_address_that_several_hosts_share_demotes(shared: bool) -> None:
     assert unanswered(lab).confidence == (POSSIBLE if shared else PROBABLE)
     if shared:
         lab.fires("owner-collision", confidence=DEFINITE)
+
+
+def test_a_notice_whose_answer_was_cut_is_not_probably_unheard(linux: Lab) -> None:
+    linux.alice.lock(linux.mounted(linux.alice), 1)
+    notice = linux.server.notify(linux.alice, state=9)
+    linux.later(1000)
+    assert "nsm-notify-unanswered" not in {finding.code for finding in linux.findings()}
+    notice.replies[0].kept = 14 + 20 + 8 + 12
+    linux.analysis = None
+    assert all(f.confidence == POSSIBLE for f in linux.findings() if f.code == "nsm-notify-unanswered")
+
+
+def test_an_unlock_that_may_be_missing_makes_another_hosts_less_sure() -> None:
+    """Of two releases, one forged, the holder's own may be the one that worked."""
+    found = []
+    for lost in (False, True):
+        lab = Lab("opaque")
+        db = lab.mounted(lab.alice, lab.bob)
+        lab.alice.lock(db, 1)
+        if lost:
+            lab.alice.lock(db, 1, 90, 5, captured=False, reply_captured=False)
+            lab.alice.lock(lab.export.file("other"), 3)
+        lab.mallory.unlock(db, 1, caller_name="alice", oh=b"1@alice")
+        lab.bob.lock(db, 2)
+        lab.later(1)
+        found.append(lab.fires("foreign-unlock", client=lab.alice).confidence)
+    assert found[0] == found[1] + 1
 
 
 def test_a_connection_that_is_no_lock_connection_may_lose_what_it_likes(linux: Lab) -> None:
