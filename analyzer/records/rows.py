@@ -53,7 +53,9 @@ class RowDecoder:
         """The fault of each message, -1 none. A value that is none says more than bytes behind the end."""
         faults = columns.fault
         for name, known in self._enums.items():
-            odd = columns.valid[name] & ~np.isin(columns.values[name], known)
+            odd, values = columns.valid[name].copy(), columns.values[name]
+            for number in known:  # they are few; `np.isin` takes 20 ms of start-up
+                odd &= values != number
             faults[odd & ((faults < 0) | (faults == Fault.XDR_TRAILING))] = Fault.XDR_ENUM
         return faults
 
