@@ -152,12 +152,17 @@ def _ended_unevenly(lock: Lock) -> bool:
 
 
 def _forget_unlock(file: File, owner: Owner, unlock: Operation) -> None:
-    """The UNLOCK of locks that are let go of."""
+    """The UNLOCK of locks that are let go of; not if it may be an earlier one sent anew."""
     past = file.unlocks.get(owner)
-    if past is not None and unlock in past:
+    if past is not None and unlock in past[: _first_unanswered(past)]:
         past.remove(unlock)
         if not past:
             del file.unlocks[owner]
+
+
+def _first_unanswered(unlocks: list[Operation]) -> int:
+    """Where those begin that were sent behind one without an answer, and tell what became of it."""
+    return next((at for at, one in enumerate(unlocks) if not one.answers), len(unlocks))
 
 
 def _wanted(s: Sessions) -> set[File | None]:
@@ -176,7 +181,8 @@ def _forget_idle(s: Sessions, wanted: set[File | None]) -> None:
         if file.held or file.believed or file.unexplained or file in judged or file in wanted:
             continue
         for owner, unlocks in list(file.unlocks.items()):
-            unlocks[:] = [one for one in unlocks if one.removed or one.order in s.operations.open]
+            old = _first_unanswered(unlocks)
+            unlocks[:old] = [one for one in unlocks[:old] if one.removed or one.order in s.operations.open]
             if not unlocks:
                 del file.unlocks[owner]
 

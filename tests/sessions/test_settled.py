@@ -210,6 +210,20 @@ def test_a_lock_with_a_story_stays(happens: Callable[[Lab, File], None], tmp_pat
     assert small.engine.sessions.settled.count > COPIES // 2
 
 
+def test_an_unlock_that_was_sent_anew_needs_no_answer(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice)
+    lab.alice.unlock(db, 1, reply=None)
+    lab.alice.lock(db, 1)
+    lab.alice.unlock(db, 1)
+    lab.later(400)
+    quiet(lab, other(lab))
+    lab.later(120)
+    small, kept = let_go(lab, tmp_path)
+    assert 1 not in [lock.number for lock in kept]
+    lab.silent("unlock-unanswered")
+
+
 def released_unevenly(lab: Lab) -> File:
     """Alice releases the whole file, of which she had a part."""
     db = lab.mounted(lab.alice, lab.bob)
