@@ -219,7 +219,7 @@ def test_an_unlock_that_was_sent_anew_needs_no_answer(tmp_path: Path) -> None:
     lab.later(400)
     quiet(lab, other(lab))
     lab.later(120)
-    small, kept = let_go(lab, tmp_path)
+    _, kept = let_go(lab, tmp_path)
     assert 1 not in [lock.number for lock in kept]
     lab.silent("unlock-unanswered")
 
