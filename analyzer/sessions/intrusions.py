@@ -22,6 +22,7 @@ from analyzer.sessions.kept import Kept
 from analyzer.sessions.ledger import Ledger
 from analyzer.sessions.model import File, Lock
 from analyzer.sessions.ranges import EOF
+from analyzer.sessions.settled import Settled
 
 PAGE = threshold("page", 4096, "bytes", "clients may write whole pages, whatever was changed in them")
 WRITE_BACK = window("write-back", 30, "a Linux client has written what it changed (dirty_expire_centisecs)")
@@ -44,8 +45,9 @@ class Intrusion:
 class Intrusions:
     """Matches writes with the locks they were made under."""
 
-    def __init__(self, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, ledger: Ledger, settled: Settled, settings: Settings) -> None:
         self.ledger = ledger
+        self.settled = settled
         self.settings = settings
         self.found: Kept[Intrusion] = Kept()
         self._by_pair: dict[tuple[int, int], Intrusion] = {}
@@ -57,7 +59,9 @@ class Intrusions:
         if file is None or not file.held:
             return
         locks = _in_the_way(file, io, self.settings[PAGE])
-        if locks and not _entitled(file, io, self.settings[WRITE_BACK]):
+        write_back = self.settings[WRITE_BACK]
+        lately = io.time - self.settled.until(io.client, file) < write_back  # whatever bytes that were
+        if locks and not lately and not _entitled(file, io, write_back):
             self._open[io.serial] = (io, locks)
             if len(self._open) > OPEN_KEPT:
                 self._open.popitem(last=False)

@@ -48,13 +48,17 @@ class Settled:
         self.count = 0
         self.last_use: dict[tuple[int, bytes], int] = {}  # number of the last lock by client and name
         self._holds: OrderedDict[int, array[int]] = OrderedDict()  # ns, by handle
-        self._had: set[tuple[int, int]] = set()
+        self._had: dict[tuple[int, int], int] = {}  # until when, by client and handle
         self._next = REQUESTS_KEPT * 3 // 2  # requests at which it is time again
         self._crowd = 0  # owners and files at which it is time to look for idle ones
 
     def had(self, client: int, file: File) -> bool:
         """Whether a client may have had a lock of this file that was let go of."""
         return (client, file.fh) in self._had or len(self._had) >= HAD_KEPT
+
+    def until(self, client: int, file: File) -> int:
+        """Until when a client had the last lock of this file that was let go of; 0 if it had none."""
+        return self._had.get((client, file.fh), 0)
 
     def holds(self, file: File) -> list[int]:
         """How long locks of a file were held, ns."""
@@ -115,8 +119,9 @@ class Settled:
             self._first_use(name, lock)
         elif last < lock.number:
             self.last_use[name] = lock.number
-        if len(self._had) < HAD_KEPT:
-            self._had.add((owner.client, fh))
+        had = owner.client, fh
+        if end is not None and (had in self._had or len(self._had) < HAD_KEPT):
+            self._had[had] = end.time
         holds = self._holds.get(fh)
         if holds is None:
             holds = self._first_hold(fh)

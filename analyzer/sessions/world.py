@@ -105,10 +105,10 @@ class Sessions:
         self.ledger.on_grant = self.rebirths.granted
         self.usage = Usage()
         self.shares = Shares()
-        self.intrusions = Intrusions(self.ledger, self.settings)
+        self.settled = Settled()
+        self.intrusions = Intrusions(self.ledger, self.settled, self.settings)
         self.fates = Fates(self.ledger)
         self.operations = Operations(self.servers)
-        self.settled = Settled()
         self.reboots = Reboots(self.settings)
         self.conduct = Conduct()
         self.pace = Pace(self.settings)
