@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import analyzer as public
 from analyzer.engine import analyze
 from analyzer.front import Front
 
@@ -44,3 +45,9 @@ def test_an_analysis_does_not_hold_the_memory_of_its_front(
     analysis = analyze([str(CAPTURE)], compiled=compiled)
     assert analysis.counts
     assert [front() for front in fronts] == [None]
+
+
+def test_a_table_of_calls_does_not_hold_it_either(fronts: list[weakref.ref[Any]]) -> None:
+    assert len(public.analyze(str(CAPTURE)).calls)
+    assert len(fronts) > 0
+    assert {front() for front in fronts} == {None}

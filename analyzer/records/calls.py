@@ -176,9 +176,10 @@ class Calls:
         return self._window is not None and len(self._chunks) > self._window
 
     def finish(self) -> None:
-        """Hand out what still waits."""
+        """Hand out what still waits, and let go of the engine."""
         while self._chunks:
             self._ready(self._chunks.popleft(), self._engine)
+        self._engine = None
 
     def vocabulary(self, column: str) -> Vocabulary:
         """The words of a column."""
