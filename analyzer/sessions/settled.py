@@ -38,6 +38,7 @@ NAMES_KEPT = 1 << 16  # names under which clients have locked
 FILES_KEPT = 1 << 13  # that were locked last, of which it is known how long they are held
 HOLDS_KEPT = 64  # of one file: the first ones tell what is usual there
 UNEVEN_KEPT = 1 << 12  # files whose last lock stays for the UNLOCK of another range that ended it
+NEVER = -1
 QUIETLY = ("unlock", "replaced")  # by its own owner
 
 
@@ -112,21 +113,18 @@ class Settled:
     def _let_go(self, lock: Lock) -> None:
         self.count += 1
         file, owner, unlock = lock.file, lock.owner, lock.unlock
-        fh, granted, end = file.fh, lock.granted.time, lock.server_end
-        name = owner.client, owner.caller
-        last = self.last_use.get(name)
-        if last is None:
-            self._first_use(name, lock)
-        elif last < lock.number:
-            self.last_use[name] = lock.number
-        had = owner.client, fh
-        if end is not None and (had in self._had or len(self._had) < HAD_KEPT):
-            self._had[had] = end.time
+        fh, client, granted, end = file.fh, owner.client, lock.granted.time, lock.server_end
+        name = client, owner.caller
+        if self.last_use.get(name, NEVER) < lock.number:
+            self._used(name, lock)
         holds = self._holds.get(fh)
         if holds is None:
             holds = self._first_hold(fh)
-        if len(holds) < HOLDS_KEPT and end is not None:
-            holds.append(end.time - granted)
+        if end is not None:
+            if len(self._had) < HAD_KEPT or (client, fh) in self._had:
+                self._had[client, fh] = end.time
+            if len(holds) < HOLDS_KEPT:
+                holds.append(end.time - granted)
         file.settled = max(file.settled, granted)
         lock.request.lock = None  # a circle, which nobody would collect
         if unlock is not None:
@@ -139,8 +137,8 @@ class Settled:
             if not removed and (file.model is not UNKNOWN or not file.held):
                 _forget_unlock(file, owner, unlock)
 
-    def _first_use(self, name: tuple[int, bytes], lock: Lock) -> None:
-        if len(self.last_use) < NAMES_KEPT:
+    def _used(self, name: tuple[int, bytes], lock: Lock) -> None:
+        if name in self.last_use or len(self.last_use) < NAMES_KEPT:
             self.last_use[name] = lock.number
 
     def _first_hold(self, fh: int) -> array[int]:
@@ -159,10 +157,12 @@ def _ended_unevenly(lock: Lock) -> bool:
 def _forget_unlock(file: File, owner: Owner, unlock: Operation) -> None:
     """The UNLOCK of locks that are let go of; not if it may be an earlier one sent anew."""
     past = file.unlocks.get(owner)
-    if past is not None and unlock in past[: _first_unanswered(past)]:
+    if past is None:
+        return
+    if len(past) == 1 and past[0] is unlock:  # as nearly always
+        del file.unlocks[owner]
+    elif unlock in past[: _first_unanswered(past)]:
         past.remove(unlock)
-        if not past:
-            del file.unlocks[owner]
 
 
 def _first_unanswered(unlocks: list[Operation]) -> int:
