@@ -29,6 +29,7 @@ from analyzer.errors import AnalyzerError
 
 HEAD = 6  # bytes that tell what a file is
 STDIN = "-"
+AHEAD = 32 << 20  # bytes that the system is asked to have ready: a block may wait for a disk, many shall not
 PIPE = 1 << 20  # bytes that a pipe may hold (pipe-max-size of proc(5))
 
 
@@ -61,6 +62,7 @@ class Source:
         self.cut_short = False
         self.patient = False
         self._raw: Any = raw
+        self._asked_for = 0  # bytes of the file that the system was asked to have ready
         self._head = self._read_head()
         self._unpacker: Unpacker | None = unpacker_for(self._head, path)
         self._unpacked = memoryview(b"")
@@ -104,7 +106,16 @@ class Source:
             self._end(f"reading stopped: {error.strerror}")
             return 0
         self.bytes_read += count
+        self._ask_ahead()
         return count
+
+    def _ask_ahead(self) -> None:
+        """Have the system read on while this is looked at, where it is a file."""
+        if self.size is None or self._asked_for >= self.bytes_read + AHEAD // 2:
+            return
+        with suppress(OSError, AttributeError):  # not every system, nor every file system
+            os.posix_fadvise(self._raw.fileno(), self._asked_for, AHEAD, os.POSIX_FADV_WILLNEED)
+        self._asked_for += AHEAD
 
     def _hand_over_head(self, view: memoryview) -> int:
         count = min(len(self._head), len(view))
@@ -155,6 +166,7 @@ class Source:
             self._end(f"reading stopped: {error.strerror}")
             return b""
         self.bytes_read += len(data)
+        self._ask_ahead()
         return data
 
     def _end(self, damage: str, cut_short: bool = False) -> None:

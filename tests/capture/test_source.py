@@ -8,11 +8,13 @@ import lzma
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import zstandard
 
+from analyzer.capture import source as source_module
 from analyzer.capture.source import Source, open_source
 from analyzer.errors import AnalyzerError
 from tests.capture.files import pcap, some_packets
@@ -163,3 +165,31 @@ def test_standard_input_is_read_and_left_open() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], input=b"capture!", capture_output=True, check=True)
     assert done.stdout.split() == [b"b'capture!'", b"None", b"False"]
+
+
+@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_the_system_is_asked_for_a_file_before_it_is_read(
+    pack: Callable[[bytes], bytes], works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes.fromhex("d4c3b2a1 0200") + os.urandom(100_000)
+    path = tmp_path / "capture"
+    path.write_bytes(pack(data))
+    asked: list[tuple[int, int]] = []
+
+    def advise(_file: int, offset: int, size: int, _advice: int) -> None:
+        asked.append((offset, size))
+        if not works:
+            raise OSError
+
+    monkeypatch.setattr(source_module, "AHEAD", 8192)
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    with open_source(str(path)) as source:
+        room = bytearray(1000)
+        got = b""
+        while count := source.readinto(memoryview(room)):
+            got += room[:count]
+            assert sum(size for _, size in asked) > min(source.bytes_read, path.stat().st_size - 1)
+    assert got == data
+    assert [offset for offset, _ in asked] == [8192 * at for at in range(len(asked))]
+    assert sum(size for _, size in asked) <= path.stat().st_size + 2 * 8192
