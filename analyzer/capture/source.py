@@ -111,11 +111,12 @@ class Source:
 
     def _ask_ahead(self) -> None:
         """Have the system read on while this is looked at, where it is a file."""
-        if self.size is None or self._asked_for >= self.bytes_read + AHEAD // 2:
+        wanted = self.bytes_read + AHEAD
+        if self.size is None or self._asked_for > wanted - AHEAD // 2:
             return
+        begin, self._asked_for = self._asked_for, wanted
         with suppress(OSError, AttributeError):  # not every system, nor every file system
-            os.posix_fadvise(self._raw.fileno(), self._asked_for, AHEAD, os.POSIX_FADV_WILLNEED)
-        self._asked_for += AHEAD
+            os.posix_fadvise(self._raw.fileno(), begin, wanted - begin, os.POSIX_FADV_WILLNEED)
 
     def _hand_over_head(self, view: memoryview) -> int:
         count = min(len(self._head), len(view))
