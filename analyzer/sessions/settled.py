@@ -49,7 +49,7 @@ class Settled:
         self.count = 0
         self.last_use: dict[tuple[int, bytes], int] = {}  # number of the last lock by client and name
         self._holds: OrderedDict[int, array[int]] = OrderedDict()  # ns, by handle
-        self._had: dict[tuple[int, int], int] = {}  # until when, by client and handle
+        self._had: OrderedDict[tuple[int, int], int] = OrderedDict()  # until when, by client and handle
         self._next = REQUESTS_KEPT * 3 // 2  # requests at which it is time again
         self._crowd = 0  # owners and files at which it is time to look for idle ones
 
@@ -121,21 +121,31 @@ class Settled:
         if holds is None:
             holds = self._first_hold(fh)
         if end is not None:
-            if len(self._had) < HAD_KEPT or (client, fh) in self._had:
-                self._had[client, fh] = end.time
+            self._gave_back((client, fh), end.time)
             if len(holds) < HOLDS_KEPT:
                 holds.append(end.time - granted)
         file.settled = max(file.settled, granted)
         lock.request.lock = None  # a circle, which nobody would collect
         if unlock is not None:
             removed = unlock.removed
-            if len(removed) == 1 and removed[0][2] is lock:
+            if len(removed) == 1 and removed[0] == (lock.start, lock.end, lock):
                 removed = unlock.removed = ()
             else:
-                removed = unlock.removed = [piece for piece in removed if piece[2] is not lock]
+                for each in (unlock, *file.unlocks.get(owner, ())):  # it may have gone piece by piece
+                    each.removed = [piece for piece in each.removed if piece[2] is not lock]
+                removed = unlock.removed
             # at a server that is not known an UNLOCK may have been more than its owner's
             if not removed and (file.model is not UNKNOWN or not file.held):
                 _forget_unlock(file, owner, unlock)
+
+    def _gave_back(self, pair: tuple[int, int], time: int) -> None:
+        """A client gave a file's lock back; whoever did so longest ago is forgotten first."""
+        had = self._had
+        if time > had.get(pair, 0):
+            had[pair] = time
+            had.move_to_end(pair)
+        if len(had) > HAD_KEPT:
+            had.popitem(last=False)
 
     def _used(self, name: tuple[int, bytes], lock: Lock) -> None:
         if name in self.last_use or len(self.last_use) < NAMES_KEPT:

@@ -239,6 +239,48 @@ def test_what_was_written_under_a_lock_may_come_when_it_is_let_go_of(tmp_path: P
     lab.silent("io-against-foreign-lock")
 
 
+@pytest.mark.parametrize("why", ["another lock ended before", "more clients and files than are counted"])
+def test_the_last_lock_that_was_let_go_of_counts(
+    why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice, lab.bob)
+    if why == "another lock ended before":
+        lab.bob.lock(db, 1, 0, 10)
+        lab.bob.lock(db, 1, 20, 10)
+        lab.bob.unlock(db, 1, 20, 10)
+        lab.later(60)
+        lab.bob.unlock(db, 1, 0, 10)
+    else:
+        monkeypatch.setattr(settled, "HAD_KEPT", 2)
+        for svid in range(3):
+            quiet(lab, lab.alice.lookup(lab.export, f"file-{svid}"))
+        lab.bob.lock(db, 1)
+        lab.bob.unlock(db, 1)
+    lab.bob.lock(other(lab), 9)
+    quiet(lab, other(lab))
+    lab.alice.lock(db, 1)
+    lab.bob.write(db)
+    quiet(lab, other(lab))
+    let_go(lab, tmp_path)
+    lab.silent("io-against-foreign-lock")
+
+
+def test_what_went_piece_by_piece_is_gone(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice)
+    for svid in range(30):
+        lab.alice.lock(db, svid, 0, 100)
+        lab.alice.unlock(db, svid, 0, 50)
+        lab.alice.unlock(db, svid, 50, 50)
+    quiet(lab, other(lab))
+    small, kept = let_go(lab, tmp_path)
+    s = small.engine.sessions
+    assert len(kept) < 4
+    assert len(s.ledger.owners) < 10
+    assert sum(len(file.unlocks) for file in s.ledger.files.values()) < 10
+
+
 def released_unevenly(lab: Lab) -> File:
     """Alice releases the whole file, of which she had a part."""
     db = lab.mounted(lab.alice, lab.bob)
