@@ -6,18 +6,24 @@ one about locks may lack a message.
 Theory. TCP tells what is missing by its numbers, a message cut by the snaplen by its length, and one that was
 cut together with what follows it by the record that cannot be found. Two hosts talk about locks over more
 than one connection, one after the other and both ways: what is missing of one of them may be what the others
-lack. Other programs have connections of their own, which may be as full of holes as they like.
+lack. Other programs have connections of their own, which may be as full of holes as they like. Rules ask for
+every lock there is, so the stretches of all connections between two hosts are put together once.
 
 Never: guesses what was missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 from analyzer.protocols.nlm import NLM
 from analyzer.records.events import Call
 from analyzer.sessions.connections import Connections
+
+Stretch = tuple[int, int]  # since and until, ns
+ALWAYS = -(2**63), 2**63 - 1
 
 
 class Losses:
@@ -27,23 +33,29 @@ class Losses:
         self._missing = connections.missing
         self._unseen = connections.unseen
         self._torn = connections.torn
-        self._about_locks: dict[tuple[int, int], list[int]] = {}  # flows with losses, by their hosts
-        self._to_service: dict[tuple[int, int, int], list[int]] = {}  # by opener, target and port
+        about_locks: dict[tuple[int, int], list[Stretch]] = {}  # by two hosts
+        to_service: dict[tuple[int, int, int], list[Stretch]] = {}  # by opener, target and port
         for flow in self._missing.flows() | self._unseen | self._torn.keys():
             known, opened = lock_flows.get(flow), connections.by_flow.get(flow)
             if known is not None:
                 for pair in {(known[0].src, known[0].dst), (known[0].dst, known[0].src)}:
-                    self._about_locks.setdefault(pair, []).append(flow)
+                    about_locks.setdefault(pair, []).extend(self._stretches(flow))
             if opened is not None:
-                self._to_service.setdefault((opened.opener, opened.target, opened.port), []).append(flow)
+                service = opened.opener, opened.target, opened.port
+                to_service.setdefault(service, []).extend(self._stretches(flow))
+        self._about_locks = {pair: _joined(stretches) for pair, stretches in about_locks.items()}
+        self._to_service = {service: _joined(stretches) for service, stretches in to_service.items()}
+
+    def _stretches(self, flow: int) -> list[Stretch]:
+        """When bytes of a connection were missing."""
+        if flow in self._unseen:
+            return [ALWAYS]
+        torn = [self._torn[flow]] if flow in self._torn else []
+        return [*self._missing.of((flow, 0)), *self._missing.of((flow, 1)), *torn]
 
     def whole(self, flow: int, since: int, until: int) -> bool:
         """Whether no byte of a connection is known to be missing from since..until."""
-        first, last = self._torn.get(flow, (until + 1, since - 1))
-        torn = first <= until and last >= since
-        sides = ((flow, 0), (flow, 1))
-        cut = any(self._missing.between(side, since, until) for side in sides)
-        return not (flow in self._unseen or torn or cut)
+        return not any(first <= until and last >= since for first, last in self._stretches(flow))
 
     def missed(self, call: Call, since: int, until: int) -> bool:
         """Whether a message may be missing that has to do with a call.
@@ -51,7 +63,25 @@ class Losses:
         Of its connection, of others to the same service, and where it is about locks, of any on which these
         hosts talk about locks.
         """
-        flows = [call.flow, *self._to_service.get((call.src, call.dst, call.dport), ())]
-        if call.program == NLM:
-            flows += self._about_locks.get((call.src, call.dst), ())
-        return not all(self.whole(flow, since, until) for flow in flows)
+        return (
+            not self.whole(call.flow, since, until)
+            or _meet(self._to_service.get((call.src, call.dst, call.dport), ()), since, until)
+            or (call.program == NLM and _meet(self._about_locks.get((call.src, call.dst), ()), since, until))
+        )
+
+
+def _joined(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """The same time as stretches in order, which are apart."""
+    joined: list[Stretch] = []
+    for since, until in sorted(stretches):
+        if joined and since <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(until, joined[-1][1])
+        else:
+            joined.append((since, until))
+    return joined
+
+
+def _meet(stretches: Sequence[Stretch], since: int, until: int) -> bool:
+    """Whether one of these, in order and apart, reaches into since..until."""
+    at = bisect_right(stretches, until, key=itemgetter(0))
+    return at > 0 and stretches[at - 1][1] >= since

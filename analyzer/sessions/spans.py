@@ -1,6 +1,6 @@
 """When something was missing, by stream: as stretches of time.
 
-In: times, in order. Out: whether one of them lies between two others.
+In: times, nearly all in order. Out: whether one of them lies between two others.
 
 Theory. What was not captured may have been anything, so that a stretch too long is on the safe side: times
 close together are one stretch, and where a stream has many, the last one goes on.
@@ -10,7 +10,7 @@ Never: grows by more than a few numbers a stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 Stream = tuple[int, int]  # flow, side
 
@@ -28,13 +28,17 @@ class Spans:
         """Something of this stream was missing then."""
         spans = self._of.setdefault(stream, [])
         if spans and (time - spans[-1][1] <= NEAR or len(spans) >= MOST):
-            spans[-1] = spans[-1][0], max(time, spans[-1][1])
+            spans[-1] = min(time, spans[-1][0]), max(time, spans[-1][1])
         else:
             spans.append((time, time))
 
+    def of(self, stream: Stream) -> Sequence[tuple[int, int]]:
+        """The stretches of a stream."""
+        return self._of.get(stream, ())
+
     def between(self, stream: Stream, since: int, until: int) -> bool:
         """Whether anything of a stream was missing in since..until."""
-        return any(first <= until and last >= since for first, last in self._of.get(stream, ()))
+        return any(first <= until and last >= since for first, last in self.of(stream))
 
     def flows(self) -> set[int]:
         """The flows of which something was missing at any time."""
