@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 REQUESTS_KEPT = 1 << 14
 """Requests that may still be repeated or answered: 16 s of a server that takes a thousand a second, and lockd
-tries again after 10. They take 2 KB each with their locks, and half as many more may be there: 50 MB."""
+tries again after 10. They take 1.5 KB each with their locks, and half as many more may be there: 40 MB."""
 HAD_KEPT = 1 << 16  # pairs of a client and a file it has locked
 NAMES_KEPT = 1 << 16  # names under which clients have locked
 FILES_KEPT = 1 << 13  # that were locked last, of which it is known how long they are held
@@ -120,6 +120,8 @@ class Settled:
         holds = self._holds.get(fh)
         if holds is None:
             holds = self._first_hold(fh)
+        else:
+            self._holds.move_to_end(fh)
         if end is not None:
             self._gave_back((client, fh), end.time)
             if len(holds) < HOLDS_KEPT:

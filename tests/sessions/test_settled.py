@@ -403,6 +403,20 @@ def test_what_is_usual_for_a_file_is_known(tmp_path: Path) -> None:
     lab.silent("long-hold")
 
 
+def test_it_is_known_of_the_files_that_were_locked_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(settled, "FILES_KEPT", 2)
+    lab = Lab()
+    db = lab.mounted(lab.alice)
+    for file in (db, lab.alice.lookup(lab.export, "one"), db, lab.alice.lookup(lab.export, "another")):
+        quiet(lab, file)
+    small, _ = let_go(lab, tmp_path)
+    twice, once = small.engine.sessions.settled._holds.values()
+    assert len(twice) == 2 * COPIES
+    assert len(once) <= COPIES
+
+
 def test_a_server_that_answered_since_is_not_silent(tmp_path: Path) -> None:
     lab = Lab()
     db = lab.mounted(lab.alice)
