@@ -197,7 +197,10 @@ class Watch:
         """Tell the sessions when packets were lost: since it was last known that none was."""
         s, drops = self.sessions, self.drops
         if drops > self._drops_told:
-            s.dropped.append((self._drops_told_at or s.start, now))
+            since = self._drops_told_at or s.start
+            if s.dropped and s.dropped[-1][1] == since:  # and on they go
+                since, _ = s.dropped.pop()
+            s.dropped.append((since, now))
         if drops > self._drops_told or self.tells_drops():
             self._drops_told, self._drops_told_at = drops, now
 

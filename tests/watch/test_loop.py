@@ -85,6 +85,16 @@ def test_drops_are_told_with_the_time_since_it_was_known_that_there_were_none(te
     assert since == (seen[10] if tells else watch.sessions.start)
 
 
+def test_drops_that_go_on_are_told_as_one_stretch() -> None:
+    stream = Paced(LEAK, SECOND)
+    with patch.object(loop, "Clock", lambda: Clock(lambda: stream.now)):
+        watch = Watch(cast(Any, stream), Engine(compiled=False), drops=lambda: 5 * min(len(seen), 20))
+    seen: list[int] = []
+    seen.extend(watch.now for _ in watch.entries())
+    ((since, until),) = watch.sessions.dropped
+    assert (since, until) == (watch.sessions.start, seen[20])
+
+
 def test_it_is_said_when_it_is_provable_and_taken_back_when_it_is_over() -> None:
     watch, entries = watched(LEAK, step=SECOND // 4)
     begin = watch.sessions.start
