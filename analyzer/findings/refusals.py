@@ -48,10 +48,9 @@ def is_proof(s: Sessions, lock: Lock, refused: list[Refusal], since: int) -> boo
     """
     if lock.request.call.transport != UDP:
         return bool(refused)
-    in_line = any(
+    return any(answer.status == op.DENIED for _, answer in refused) and not any(
         wait.file is lock.file and (wait.ended is None or wait.ended.time > since) for wait in s.ledger.waits
     )
-    return not in_line and any(answer.status == op.DENIED for _, answer in refused)
 
 
 class Refusals:
