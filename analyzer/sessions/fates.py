@@ -62,5 +62,8 @@ class Fates:
             self._kept(file, how, event.client, Place(event.frame, event.time), name)
 
     def _kept(self, file: File, how: str, client: int, place: Place, name: bytes = b"") -> None:
+        if len(self.seen) >= self.seen.limit:  # a file may have very many locks, and each answer say so
+            self.seen.dropped += 1
+            return
         for lock in file.held:
             self.seen.append(Fate(lock, how, client, place, name))

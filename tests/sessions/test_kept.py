@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from analyzer.engine import Engine, analyze
 from analyzer.sessions.kept import Kept
+from analyzer.sessions.ranges import Page
+from tests.findings.lab import Lab
 
 
 def test_the_first_are_kept_and_the_rest_counted() -> None:
@@ -28,3 +32,22 @@ def test_what_is_dropped_anywhere_is_told() -> None:
 def test_an_ordinary_capture_drops_nothing() -> None:
     capture = Path(__file__).parents[2] / "captures" / "lab" / "clean_contention.pcap"
     assert analyze([str(capture)], compiled=False).health.faults == {}
+
+
+def test_locks_of_a_file_are_not_looked_through_when_no_fate_is_kept(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = lab.mounted(lab.alice)
+    for svid in range(3):
+        lab.alice.lock(db, svid, 10 * svid, 5)
+        lab.alice.lock(db, 9, 90, 5, reply="STALE_FH")
+    s = lab.world.analyze().sessions
+    file, known = s.ledger.locks[0].file, list(s.fates.seen)
+    assert [fate.lock.number for fate in known] == [1, 1, 2, 1, 2, 3]
+    refused = next(one for one in s.operations.open.values() if one.status == 7)
+    s.fates.seen.limit = len(known)
+    monkeypatch.setattr(Page, "__iter__", None)
+    s.fates.refused(refused, refused.answers[0])
+    assert file.held
+    assert s.fates.seen == known
+    assert s.fates.seen.dropped == 1
