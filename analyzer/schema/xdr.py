@@ -161,7 +161,6 @@ Type: TypeAlias = (
     | Array
 )
 
-NUMBERS = (U32, I32, U64, I64, Bool, LastInt)
 SPANS = (Opaque, Text, Rest)
 TABLES = (List, Array)
 
