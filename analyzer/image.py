@@ -21,7 +21,7 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import SymbolTableSection
 
 ABSOLUTE = 1  # R_X86_64_64 (System V ABI, AMD64 supplement, table 4.9): symbol + addend, 64 bits
-ALLOCATED = 2  # SHF_ALLOC: the section is there when the code runs
+WRITTEN, ALLOCATED = 1, 2  # SHF_WRITE, SHF_ALLOC: the section is there when the code runs
 WORD = 8
 
 
@@ -46,6 +46,8 @@ def _image(file: ELFFile, symbol: str) -> Image | None:
     begins: dict[int, int] = {}  # of each section, by its number
     code = bytearray()
     for number, section in enumerate(file.iter_sections()):
+        if section["sh_flags"] & WRITTEN:
+            return None
         if section["sh_flags"] & ALLOCATED:
             code += bytes(-len(code) % max(section["sh_addralign"], 1))
             begins[number] = len(code)

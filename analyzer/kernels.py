@@ -45,6 +45,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from analyzer.errors import AnalyzerError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _KERNELS: set[int] = set()
@@ -142,7 +144,10 @@ def load(function: Callable[..., Any], spec: Spec) -> Entry:
     image = native.build(function, spec)
     if directory is not None:
         _store(directory / name, image)
-    return _link(image)
+    try:
+        return _link(image)
+    except OSError as error:
+        raise AnalyzerError(f"compiled code cannot be run here: {error.strerror}") from None
 
 
 class Stored(NamedTuple):
@@ -183,7 +188,7 @@ def _placed(code: bytes, entry: int, addresses: list[int]) -> int:
     if ctypes.CDLL(None, use_errno=True).mprotect(
         ctypes.c_void_p(base), ctypes.c_size_t(len(code)), mmap.PROT_READ | mmap.PROT_EXEC
     ):
-        raise OSError(ctypes.get_errno(), "memory cannot be made executable")
+        raise OSError(ctypes.get_errno(), "the system refuses to make memory executable")
     _LOADED.append(window)
     return base + entry
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -19,6 +20,7 @@ import pytest
 
 from analyzer import image as image_module
 from analyzer import kernels
+from analyzer.errors import AnalyzerError
 from analyzer.image import image_of
 from analyzer.kernels import compiled, kernel
 
@@ -179,6 +181,18 @@ def test_nothing_is_laid_out_that_is_not_understood(monkeypatch: pytest.MonkeyPa
     assert image_of(bytes(other), symbol) is None
     monkeypatch.setattr(image_module, "ABSOLUTE", 2)  # R_X86_64_PC32
     assert image_of(code, symbol) is None
+
+
+def test_a_system_that_runs_no_such_code_is_told_of_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SELinux and systemd may refuse memory that was written and is to be run."""
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.EACCES, "no")
+
+    monkeypatch.setattr(kernels, "_placed", refused)
+    monkeypatch.setattr(kernels, "_linked", refused)
+    with pytest.raises(AnalyzerError, match="compiled code cannot be run here: no"):
+        compiled(chosen)(np.array([5, 7, 11]), 0)
 
 
 def test_what_is_packed_is_unpacked() -> None:
