@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 ALWAYS_PLAIN = 1 << 20
 PLAIN_WHEN_COLD = 8 << 20
 PACKED = 8  # a compressed capture is taken for this many times its size
+FITS = 128 << 20
+"""Bytes of captures of which all locks are kept, for to let go of them takes a third as long again as to
+follow them: if all of it were lock calls they would take 750 MB."""
 
 
 Tap = Callable[[Bytes, Messages, int, "Engine"], Callable[[], None] | None]
@@ -228,9 +231,9 @@ def analyze(
 
     `compiled` None lets the size decide. `on_compile` is called once if kernels must be compiled first,
     `on_progress` per block with bytes read and total (None for a pipe). `whole` False lets go of locks of
-    which no rule has anything to say: findings are the same, memory does not grow with the capture, and
-    tables of locks lack rows. `names_only` follows what names files, for taps, and finds nothing. Raises
-    `AnalyzerError`.
+    which no rule has anything to say, where captures are large: findings are the same, memory does not grow
+    with the capture, and tables of locks lack rows. `names_only` follows what names files, for taps, and
+    finds nothing. Raises `AnalyzerError`.
     """
     found, skipped = find_captures(paths)
     size = unpacked_size(found)
@@ -257,7 +260,9 @@ def analyze(
         if compiled:  # the front works ahead, for kernels leave the interpreter to others
             at_work.enter_context(quick_switches())
             delivered = at_work.enter_context(closing(Ahead(delivered)))
-        engine = Engine(compiled, server_model, settings, front=front, whole=whole, names_only=names_only)
+        engine = Engine(
+            compiled, server_model, settings, front=front, whole=whole or size < FITS, names_only=names_only
+        )
         engine.taps.extend(taps)
         engine.places = merger.places
         from analyzer.findings.catalogue import evaluate
