@@ -82,7 +82,7 @@ def judge(
     """
     found: list[tuple[Finding, Graded]] = []
     keys: list[Key] = []
-    grading = Grading(s, security_owners.shared_addresses(s))
+    grading = Grading(s, security_owners.shared_addresses)
     for rule in RULES.values():
         if (codes is not None and rule.code not in codes) or (goes_on and rule.at_end):
             continue

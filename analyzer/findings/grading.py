@@ -22,13 +22,15 @@ Never: makes a verdict surer.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Set
+from functools import cached_property
 from typing import NamedTuple
 
 from analyzer.findings.guessed import standing_is_guessed
 from analyzer.findings.rule import DEFINITE, INFO, POSSIBLE, Case, Confidence, Rule, Severity, Watch
 from analyzer.parameters import window
 from analyzer.sessions.losses import Losses
+from analyzer.sessions.spans import meet
 from analyzer.sessions.world import LESS_SURE, NOTES, Sessions
 from analyzer.tables import UDP
 
@@ -51,10 +53,11 @@ class Grade(NamedTuple):
 class Grading:
     """The laws, as they apply to one capture."""
 
-    def __init__(self, s: Sessions, shared: Iterable[Pair] = ()) -> None:
-        """`shared`: clients with their server, where several hosts use the client's address."""
+    def __init__(self, s: Sessions, shared: Callable[[Sessions], Set[Pair]]) -> None:
+        """`shared`: clients with their server, where several hosts use the client's address; not asked for
+        where there is nothing to grade."""
         self.s = s
-        self.shared = set(shared)
+        self._find_shared = shared
         s.losses = Losses(s.connections, s.nlm_flows)
         self.notes = s.doubted = {}
         self.half_seen: dict[Pair, Pair] = {}  # both ways round; as heard and missing
@@ -64,6 +67,11 @@ class Grading:
             self.half_seen[known] = self.half_seen[known[::-1]] = known
             if not s.hosts.packets(one.missing):
                 self.mute[one.missing] = known
+
+    @cached_property
+    def shared(self) -> Set[Pair]:
+        """Clients with their server, where several hosts use the client's address."""
+        return self._find_shared(self.s)
 
     def grade(self, rule: Rule, case: Case) -> Grade | None:
         """How sure and how bad a case is; None where it is no finding."""
@@ -117,7 +125,7 @@ class Grading:
     def _dropped(self, case: Case) -> bool:
         """Whether the capturing program lost packets while this happened, or did not."""
         since, until = case.first.time, max(case.due, (case.last or case.first).time)
-        return any(first <= until and last >= since for first, last in self.s.dropped)
+        return meet(self.s.dropped, since, until)
 
     def _is_too_early(self, case: Case) -> bool:
         """Whether what was not seen may have been before the capture, for its hosts may have been there."""

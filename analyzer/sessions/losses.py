@@ -21,6 +21,7 @@ from operator import itemgetter
 from analyzer.protocols.nlm import NLM
 from analyzer.records.events import Call
 from analyzer.sessions.connections import Connections
+from analyzer.sessions.spans import meet
 
 Stretch = tuple[int, int]  # since and until, ns
 ALWAYS = -(2**63), 2**63 - 1
@@ -55,7 +56,7 @@ class Losses:
 
     def whole(self, flow: int, since: int, until: int) -> bool:
         """Whether no byte of a connection is known to be missing from since..until."""
-        return not any(first <= until and last >= since for first, last in self._stretches(flow))
+        return not meet(self._stretches(flow), since, until)
 
     def missed(self, call: Call, since: int, until: int) -> bool:
         """Whether a message may be missing that has to do with a call.
@@ -65,8 +66,8 @@ class Losses:
         """
         return (
             not self.whole(call.flow, since, until)
-            or _meet(self._to_service.get((call.src, call.dst, call.dport), ()), since, until)
-            or (call.program == NLM and _meet(self._about_locks.get((call.src, call.dst), ()), since, until))
+            or _meets(self._to_service.get((call.src, call.dst, call.dport), ()), since, until)
+            or (call.program == NLM and _meets(self._about_locks.get((call.src, call.dst), ()), since, until))
         )
 
 
@@ -81,7 +82,7 @@ def _joined(stretches: Iterable[Stretch]) -> list[Stretch]:
     return joined
 
 
-def _meet(stretches: Sequence[Stretch], since: int, until: int) -> bool:
+def _meets(stretches: Sequence[Stretch], since: int, until: int) -> bool:
     """Whether one of these, in order and apart, reaches into since..until."""
     at = bisect_right(stretches, until, key=itemgetter(0))
     return at > 0 and stretches[at - 1][1] >= since

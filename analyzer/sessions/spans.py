@@ -18,6 +18,11 @@ NEAR = 1_000_000_000  # ns between two that are one stretch
 MOST = 64  # stretches of one stream
 
 
+def meet(stretches: Iterable[tuple[int, int]], since: int, until: int) -> bool:
+    """Whether one of these stretches, in any order, reaches into since..until."""
+    return any(first <= until and last >= since for first, last in stretches)
+
+
 class Spans:
     """Stretches of time by stream."""
 
@@ -38,7 +43,7 @@ class Spans:
 
     def between(self, stream: Stream, since: int, until: int) -> bool:
         """Whether anything of a stream was missing in since..until."""
-        return any(first <= until and last >= since for first, last in self.of(stream))
+        return meet(self.of(stream), since, until)
 
     def flows(self) -> set[int]:
         """The flows of which something was missing at any time."""
