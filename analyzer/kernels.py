@@ -144,10 +144,7 @@ def load(function: Callable[..., Any], spec: Spec) -> Entry:
     image = native.build(function, spec)
     if directory is not None:
         _store(directory / name, image)
-    try:
-        return _link(image)
-    except OSError as error:
-        raise AnalyzerError(f"compiled code cannot be run here: {error.strerror}") from None
+    return _link(image)
 
 
 class Stored(NamedTuple):
@@ -188,7 +185,8 @@ def _placed(code: bytes, entry: int, addresses: list[int]) -> int:
     if ctypes.CDLL(None, use_errno=True).mprotect(
         ctypes.c_void_p(base), ctypes.c_size_t(len(code)), mmap.PROT_READ | mmap.PROT_EXEC
     ):
-        raise OSError(ctypes.get_errno(), "the system refuses to make memory executable")
+        # as SELinux and systemd may: to compile it anew, as where code is damaged, would not help
+        raise AnalyzerError(f"compiled code cannot be run here: {os.strerror(ctypes.get_errno())}")
     _LOADED.append(window)
     return base + entry
 
