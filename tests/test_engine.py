@@ -38,9 +38,8 @@ def test_an_analysis_does_not_hold_the_memory_of_its_front(
     compiled: bool, fronts: list[weakref.ref[Any]]
 ) -> None:
     """Some 40 MB each: who reads a thousand captures in one process must not need 40 GB."""
-    analyze(
-        [str(CAPTURE)], compiled=compiled
-    )  # what compiles kernels, once, leaves its frames to the collector
+    # what compiles kernels, once, leaves its frames to the collector
+    analyze([str(CAPTURE)], compiled=compiled)
     fronts.clear()
     analysis = analyze([str(CAPTURE)], compiled=compiled)
     assert analysis.counts

@@ -26,7 +26,7 @@ from tests.world import LOCKD, MOUNTD, NFSD, STATD, File
 class Wait(NamedTuple):
     """What a rule waits for, and how long."""
 
-    script: Callable[[Lab], None]  # up to where the window begins
+    script: Callable[[Lab], object]  # up to where the window begins
     window: str
     confidence: Confidence = PROBABLE
 
@@ -42,19 +42,18 @@ def leaves_a_lock(lab: Lab) -> None:
     lab.alice.umount(lab.export)
 
 
-def gives_no_answer_to_a_callback(lab: Lab) -> None:
+def calls_nobody_back(lab: Lab) -> File:
     db = lab.mounted(lab.alice, lab.bob)
     lab.alice.lock(db, 1)
     lab.bob.wait_for(db, 7)
     lab.alice.unlock(db, 1)
+    return db
+
+
+def gives_no_answer_to_a_callback(lab: Lab) -> File:
+    db = calls_nobody_back(lab)
     lab.server.granted(lab.bob, db, 7, reply=None)
-
-
-def calls_nobody_back(lab: Lab) -> None:
-    db = lab.mounted(lab.alice, lab.bob)
-    lab.alice.lock(db, 1)
-    lab.bob.wait_for(db, 7)
-    lab.alice.unlock(db, 1)
+    return db
 
 
 def sends_no_result(lab: Lab) -> None:
@@ -127,12 +126,7 @@ def asks_a_dead_statd(lab: Lab) -> None:
 
 
 def gives_up_as_it_is_granted(lab: Lab) -> None:
-    db = lab.mounted(lab.alice, lab.bob)
-    lab.alice.lock(db, 1)
-    lab.bob.wait_for(db, 7)
-    lab.alice.unlock(db, 1)
-    lab.server.granted(lab.bob, db, 7, reply=None)
-    lab.bob.cancel(db, 7, reply="DENIED")
+    lab.bob.cancel(gives_no_answer_to_a_callback(lab), 7, reply="DENIED")
 
 
 def reclaims_too_early(lab: Lab) -> None:

@@ -224,16 +224,21 @@ def test_an_unlock_that_was_sent_anew_needs_no_answer(tmp_path: Path) -> None:
     lab.silent("unlock-unanswered")
 
 
-def test_what_was_written_under_a_lock_may_come_when_it_is_let_go_of(tmp_path: Path) -> None:
-    lab = Lab()
-    db = lab.mounted(lab.alice, lab.bob)
-    lab.bob.lock(db, 1)
-    lab.bob.unlock(db, 1)
+def bob_writes_late(lab: Lab, db: File) -> None:
+    """When his locks of the file were let go of and alice has it."""
     lab.bob.lock(other(lab), 9)
     quiet(lab, other(lab))
     lab.alice.lock(db, 1)
     lab.bob.write(db)
     quiet(lab, other(lab))
+
+
+def test_what_was_written_under_a_lock_may_come_when_it_is_let_go_of(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.bob.lock(db, 1)
+    lab.bob.unlock(db, 1)
+    bob_writes_late(lab, db)
     _, kept = let_go(lab, tmp_path)
     assert 1 not in [lock.number for lock in kept]
     lab.silent("io-against-foreign-lock")
@@ -257,11 +262,7 @@ def test_the_last_lock_that_was_let_go_of_counts(
             quiet(lab, lab.alice.lookup(lab.export, f"file-{svid}"))
         lab.bob.lock(db, 1)
         lab.bob.unlock(db, 1)
-    lab.bob.lock(other(lab), 9)
-    quiet(lab, other(lab))
-    lab.alice.lock(db, 1)
-    lab.bob.write(db)
-    quiet(lab, other(lab))
+    bob_writes_late(lab, db)
     let_go(lab, tmp_path)
     lab.silent("io-against-foreign-lock")
 
