@@ -31,7 +31,7 @@ from analyzer.findings.rule import (
     rule,
     seconds,
 )
-from analyzer.findings.standing import LEAST_WATCHED
+from analyzer.findings.standing import LEAST_WATCHED, is_unacked, sent_frames
 from analyzer.findings.uncalled import LOOKED_INTO, attempts, silence_after
 from analyzer.parameters import threshold, window
 from analyzer.records.events import Call
@@ -188,11 +188,8 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
         if elapsed < s.settings[LEAST_WATCHED if later is None else ANSWER_WINDOW]:
             continue
         call = operation.calls[-1]
-        unacked = call.stream_end >= 0 and s.connections.acked(call.flow, call.side) < call.stream_end
-        repeats = (
-            s.connections.repeats_of(call.flow, call.side, call.stream_end) if call.stream_end >= 0 else []
-        )
-        frames = [*operation.frames, *(r.frame for r in repeats), *wait.request.frames]
+        unacked = is_unacked(s, operation)
+        frames = [*sent_frames(s, operation), *wait.request.frames]
         denied = [pair for pair in (offer.lock.denials if offer.lock else ()) if pair[1].time > call.time]
         frames += [frame for refusal, _ in denied for frame in refusal.frames]
         tail = f"; {len(denied)} requests of others were refused meanwhile" if denied else ""
@@ -322,9 +319,9 @@ def _victim(s: Sessions, offer: Offer) -> About:
     if offer.wait is not None and "fh" not in offer.differs:
         about = of_wait(s, offer.wait)
     else:
-        servers = {server for client, server, _ in s.nlm_versions if client == operation.responder}
+        servers = s.lock_servers.get(operation.responder, {})
         own = operation.requester in servers or len(servers) != 1
-        about = About(server=operation.requester if own else servers.pop())
+        about = About(server=operation.requester if own else next(iter(servers)))
     about["client"] = operation.responder
     about["peer"] = operation.requester
     return about
@@ -332,23 +329,19 @@ def _victim(s: Sessions, offer: Offer) -> About:
 
 def _complete(s: Sessions, client: int, sender: int) -> Confidence | None:
     """How sure it is that the capture has every LOCK of a client to a sender; None where it may well not."""
-    opened = {
-        server
-        for (who, server, _), operation in s.nlm_versions.items()
-        if who == client and s.connections.opened(operation.call.flow)
-    }
-    if sender in opened:
+    if _opened(s, client, sender):
         return DEFINITE
-    return PROBABLE if opened else None
+    return PROBABLE if any(_opened(s, client, server) for server in s.lock_servers.get(client, ())) else None
+
+
+def _opened(s: Sessions, client: int, server: int) -> bool:
+    """Whether the capture has the beginning of a connection over which a client asks a server for locks."""
+    return any(s.connections.opened(first.call.flow) for first in s.asks(client, server).values())
 
 
 def _asks_over_udp(s: Sessions, client: int, server: int) -> bool:
     """Whether a client sends lock requests as datagrams, whose loss nothing shows."""
-    return any(
-        operation.call.transport == UDP
-        for pair, operation in s.nlm_versions.items()
-        if pair[:2] == (client, server)
-    )
+    return any(first.call.transport == UDP for first in s.asks(client, server).values())
 
 
 @rule("grant-unsolicited", HIGH)
@@ -380,7 +373,7 @@ def grant_unsolicited(s: Sessions) -> Iterator[Case]:
         complete = _complete(s, client, sender)
         if complete is None and early:
             continue
-        is_server = any((client, sender) == pair[:2] for pair in s.nlm_versions)
+        is_server = bool(s.asks(client, sender))
         who = "its lock server" if is_server else "a host that is not its lock server"
         answered = {0: "accepted", 1: "refused"}.get(
             operation.status if operation.status is not None else -1, "not answered"

@@ -114,7 +114,8 @@ def _never_closed(s: Sessions, mount: Mount, connection: Connection, last: Place
 
 def _is_linux(s: Sessions, mount: Mount) -> bool:
     """Whether a client names lock owners as Linux does: `<svid>@<name>` (fs/lockd/clntproc.c)."""
-    first = next(filter(None, (s.nlm_versions.get((mount.client, mount.server, v)) for v in (4, 3, 1))), None)
+    firsts = s.asks(mount.client, mount.server)
+    first = next((firsts[version] for version in (4, 3, 1) if version in firsts), None)
     return first is not None and first.oh.split(b"@")[0] == str(first.svid).encode()
 
 

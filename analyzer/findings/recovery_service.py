@@ -123,8 +123,7 @@ def _first_locks(s: Sessions) -> Iterator[tuple[Operation, Answer]]:
         and answer.status == op.GRANTED
         and answer is operation.answers[0]
         and answer.time - operation.call.time >= s.settings[STATD_SERIES]
-        and s.nlm_versions.get((operation.requester, operation.responder, operation.call.version))
-        is operation
+        and s.asks(operation.requester, operation.responder).get(operation.call.version) is operation
         and _is_new_here(s, operation)
         and not _was_resent(s, operation)
     ]

@@ -237,7 +237,7 @@ def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
             f"{RPC_STATUS[reply.status]}",
             **_exchange(call, reply),
         )
-    for (client, server, version), operation in s.nlm_versions.items():
+    for client, server, version, operation in _versions(s):
         is_old = version < 4 and _mounts_with_version_3(s, client, server)
         is_none = version == NO_VERSION and operation.failure is None  # a refusal is told above
         if not is_old and not is_none:
@@ -253,6 +253,14 @@ def version_or_proc_mismatch(s: Sessions) -> Iterator[Case]:
             group="nlm version",
             **_exchange(operation.call, next(iter(operation.answers), operation.failure)),
         )
+
+
+def _versions(s: Sessions) -> Iterator[tuple[int, int, int, Operation]]:
+    """Who asks whom for locks in which version of NLM, with the first request."""
+    for client, servers in s.lock_servers.items():
+        for server, firsts in servers.items():
+            for version, first in firsts.items():
+                yield client, server, version, first
 
 
 def _mounts_with_version_3(s: Sessions, client: int, server: int) -> bool:

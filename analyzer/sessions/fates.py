@@ -38,28 +38,43 @@ class Fates:
         self.ledger = ledger
         self.seen: Kept[Fate] = Kept()
         self.stale_calls: Kept[Stale] = Kept()  # on files that carry, or carried, locks
+        self._told: dict[tuple[File, str], tuple[int, int]] = {}  # entries of its page then, and when
 
     def nameless(self, handle: int, event: Naming | Renaming) -> None:
         """A name of this file went away, perhaps its last one."""
-        if handle >= 0 and self.ledger.handles.nameless(handle):
+        file = self._file(handle) if handle >= 0 and self.ledger.handles.nameless(handle) else None
+        if file is not None:
             replaced = isinstance(event, Renaming)
             name = event.to_name if isinstance(event, Renaming) else event.name
-            self._keep(handle, "replaced" if replaced else "removed", event, name)
+            place = Place(event.frame, event.time)
+            self._kept(file, "replaced" if replaced else "removed", event.client, place, name)
 
     def stale(self, event: Stale) -> None:
         """NFS says that the server does not know the file any more."""
         self.stale_calls.append(event)
-        self._keep(event.fh, "stale", event, b"")
+        file = self._file(event.fh)
+        if file is not None:
+            self._unknown(file, "stale", event.client, Place(event.frame, event.time))
 
     def refused(self, operation: Operation, answer: Answer) -> None:
         """The lock service says so."""
         if operation.file is not None:
-            self._kept(operation.file, "unknown", operation.requester, Place(answer.frame, answer.time))
+            self._unknown(operation.file, "unknown", operation.requester, Place(answer.frame, answer.time))
 
-    def _keep(self, handle: int, how: str, event: Naming | Renaming | Stale, name: bytes) -> None:
-        file = self.ledger.files.get(self.ledger.handles.canonical(handle))
-        if file is not None:
-            self._kept(file, how, event.client, Place(event.frame, event.time), name)
+    def forget(self, limit: int) -> None:
+        """What was told before `limit` (ns) is news again."""
+        self._told = {key: told for key, told in self._told.items() if told[1] >= limit}
+
+    def _file(self, handle: int) -> File | None:
+        return self.ledger.files.get(self.ledger.handles.canonical(handle))
+
+    def _unknown(self, file: File, how: str, client: int, place: Place) -> None:
+        """The server does not know a file: no news where it said so, and nobody has locked it since."""
+        entries, _ = self._told.get((file, how), (0, 0))
+        if file.held and entries != file.held.entries:
+            if len(self.seen) < self.seen.limit:
+                self._told[file, how] = file.held.entries, place.time
+            self._kept(file, how, client, place)
 
     def _kept(self, file: File, how: str, client: int, place: Place, name: bytes = b"") -> None:
         if len(self.seen) >= self.seen.limit:  # a file may have very many locks, and each answer say so

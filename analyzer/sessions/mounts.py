@@ -14,6 +14,7 @@ Never: decides what is a fault.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 
 import numpy as np
 
@@ -28,6 +29,8 @@ FLUSH = window("flush-after-umnt", 2, "delayed WRITE and COMMIT may follow a UMN
 FAR = 2**62
 WRITE, CREATE = 7, 8  # of NFSv3
 ANSWERED_KEPT = 4096  # copies follow each other within seconds
+
+Rows = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +98,7 @@ class Mounts:
         self.umntalls: Kept[Reply] = Kept()  # accepted ones, of whomever
         self.dumps: Kept[Reply] = Kept()
         self._of_client: dict[tuple[int, int], list[Mount]] = {}
+        self._at: dict[tuple[int, int, str], list[Mount]] = {}  # by client, server, path as mounted
         self._answered: dict[int, None] = {}  # first copies of calls of which one was answered
 
     def session(self, client: int, server: int, export: Export | None) -> Mount:
@@ -113,6 +117,21 @@ class Mounts:
         mine.remove(gone)
         if not mine:
             del self._of_client[gone.client, gone.server]
+        for path in gone.paths:
+            self._leave(gone, path)
+
+    def forget_closed(self, session: Mount) -> None:
+        """Forget the paths of a session that were unmounted."""
+        for path in [path for path, count in session.paths.items() if count <= 0]:
+            del session.paths[path]
+            self._leave(session, path)
+
+    def _leave(self, session: Mount, path: str) -> None:
+        key = (session.client, session.server, path)
+        here = self._at[key]
+        here.remove(session)
+        if not here:
+            del self._at[key]
 
     def of_client(self, client: int, server: int) -> list[Mount]:
         """The sessions of a client with a server."""
@@ -162,17 +181,23 @@ class Mounts:
         if session.first is None and unknown is not None:
             session.first = unknown.first  # calls on handles of no known export may have been on this one
         session.mnts.append(reply)
-        session.paths[text] = max(0, session.paths.get(text, 0)) + 1
+        self._mounted(session, text)
         self._end_goodbye(session, call.time, by_mount=True)
+
+    def _mounted(self, session: Mount, path: str) -> None:
+        """One more mount of a session under this path."""
+        if path not in session.paths:
+            self._at.setdefault((session.client, session.server, path), []).append(session)
+        session.paths[path] = max(0, session.paths.get(path, 0)) + 1
 
     def _umnt(self, reply: Reply) -> None:
         call = reply.call
         text = printable(call.args.get("dirpath", b""))
-        sessions = self.of_client(call.src, call.dst)
         if call.procedure == 4:
+            sessions = self.of_client(call.src, call.dst)
             self.umntalls.append(reply)
         else:
-            sessions = [m for m in sessions if text in m.paths] or self._before_capture(sessions, text)
+            sessions = self._at.get((call.src, call.dst, text)) or self._before_capture(call, text)
             if not sessions:
                 self.strangers.append(reply)
         for session in sessions:
@@ -184,13 +209,14 @@ class Mounts:
                 self._end_goodbye(session, call.time, by_mount=False)
                 session.goodbyes.append(Goodbye(call, reply))
 
-    def _before_capture(self, sessions: list[Mount], text: str) -> list[Mount]:
-        """A session that is older than the capture and whose path is not known yet."""
-        unknown = [m for m in sessions if not m.mnts and not m.paths]
-        if len(unknown) == 1:
-            unknown[0].paths[text] = 1
-            return unknown
-        return []
+    def _before_capture(self, call: Call, path: str) -> list[Mount]:
+        """The only session that is older than the capture and whose path is not known yet."""
+        sessions = self._of_client.get((call.src, call.dst), ())
+        unknown = list(islice((m for m in sessions if not m.mnts and not m.paths), 2))
+        if len(unknown) != 1:
+            return []
+        self._mounted(unknown[0], path)
+        return unknown
 
     def _end_goodbye(self, session: Mount, time: int, by_mount: bool) -> None:
         if session.goodbyes and session.goodbyes[-1].until == FAR:
@@ -209,7 +235,7 @@ class Mounts:
         for group in np.split(order, edges):
             self._used(rows, group, int(exports[group[0]]))
 
-    def _used(self, rows: Activity, group: np.ndarray[tuple[int], np.dtype[np.intp]], index: int) -> None:
+    def _used(self, rows: Activity, group: Rows, index: int) -> None:
         head, tail = int(group[0]), int(group[-1])
         export = self.handles.exports[index] if index >= 0 else None
         session = self.session(int(rows.client[head]), int(rows.server[head]), export)
@@ -226,13 +252,13 @@ class Mounts:
             for flow in distinct(flows)[0]:
                 at = int(group[np.flatnonzero(flows == flow)[-1]])
                 session.flows[int(flow)] = Place(int(rows.frame[at]), int(rows.time[at]))
-        for goodbye in session.goodbyes:
-            self._after(goodbye, rows, group)
-
-    def _after(
-        self, goodbye: Goodbye, rows: Activity, group: np.ndarray[tuple[int], np.dtype[np.intp]]
-    ) -> None:
         times = rows.time[group]
+        begin = int(times.min())
+        for goodbye in takewhile(lambda goodbye: goodbye.until > begin, reversed(session.goodbyes)):
+            self._after(goodbye, rows, group, times)
+
+    def _after(self, goodbye: Goodbye, rows: Activity, group: Rows, times: Rows) -> None:
+        """Take in the calls of a group that came after a goodbye, and before it was over."""
         late = group[(times > goodbye.call.time + self.flush) & (times < goodbye.until)]
         if len(late):
             head, tail = int(late[0]), int(late[-1])

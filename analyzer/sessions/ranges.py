@@ -60,9 +60,10 @@ def largest_of(version: int) -> int:
 class Page(Generic[V]):
     """One page of a ledger: what is held of one file. A piece is (start, end, number, lock)."""
 
-    __slots__ = ("_owners", "_parts", "_shelves")
+    __slots__ = ("_owners", "_parts", "_shelves", "entries")
 
     def __init__(self) -> None:
+        self.entries = 0  # how often a lock was put on it
         self._owners: dict[Hashable, list[tuple[int, int, int, V]]] = {}
         self._parts: dict[V, int] = {}  # how many are left of each lock that is not whole
         self._shelves: dict[tuple[bool, int], list[tuple[int, int, int, V]]] | None = None  # if there are
@@ -85,6 +86,7 @@ class Page(Generic[V]):
     def copy(self) -> Page[V]:
         """Another page that says the same."""
         other: Page[V] = Page()
+        other.entries = self.entries
         other._owners = {owner: mine.copy() for owner, mine in self._owners.items()}
         other._parts = self._parts.copy()
         if self._shelves is not None:
@@ -135,6 +137,7 @@ class Page(Generic[V]):
     def assign(self, start: int, end: int, lock: V) -> list[tuple[int, int, V]]:
         """Put `lock` on start..end; return the pieces of its owner that it replaced, cut to it."""
         owner = lock.owner
+        self.entries += 1
         if owner not in self._owners and self._shelves is None and start == lock.start and end == lock.end:
             if len(self._owners) < FEW:  # as nearly always
                 self._owners[owner] = [(start, end, lock.number, lock)]

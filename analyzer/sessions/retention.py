@@ -131,6 +131,8 @@ class Retention:
                 mounts.forget(key)
             else:
                 _forget_in_mount(mount, lately)
+                if len(mount.paths) > REPLIES_KEPT:
+                    mounts.forget_closed(mount)
         while len(mounts.sessions) > MOST_STANDING:
             mounts.forget(next(iter(mounts.sessions)))
             self.dropped += 1
@@ -144,9 +146,14 @@ class Retention:
             if calls[-1].time < lately:
                 del s.nlm_flows[flow]
         locking = s.ledger.pairs | {(wait.client, wait.file.server) for wait in s.ledger.waits}
-        for key, first in list(s.nlm_versions.items()):
-            if first.call.time < limit and key[:2] not in locking:
-                del s.nlm_versions[key]
+        for client, servers in list(s.lock_servers.items()):
+            for server, firsts in list(servers.items()):
+                if (client, server) not in locking:
+                    servers[server] = {v: first for v, first in firsts.items() if first.call.time >= limit}
+                    if not servers[server]:
+                        del servers[server]
+            if not servers:
+                del s.lock_servers[client]
         for copies in s.pace.copies.values():
             copies.operations[:] = _since(copies.operations, limit)
         for pair in [pair for pair, resends in s.pace.resends.items() if resends.last.time < limit]:
@@ -272,8 +279,6 @@ def _forget_in_mount(mount: Mount, limit: int) -> None:
         old = sum(reply.time < limit for reply in replies)
         del replies[: max(0, old - MOUNTS_KEPT)]
         del replies[1:-REPLIES_KEPT]
-    if len(mount.paths) > REPLIES_KEPT:
-        mount.paths = {path: count for path, count in mount.paths.items() if count > 0}
 
 
 # -- what is remarkable -----------------------------------------------------------------------------
@@ -286,6 +291,7 @@ def _kept_lists(s: Sessions, limit: int) -> None:
             if isinstance(value, Kept):
                 value[:] = _since(value, limit)
     s.intrusions.forget(limit)
+    s.fates.forget(limit)
     _reboots(s.reboots, limit)
     _conduct(s.conduct, limit)
 

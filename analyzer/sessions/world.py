@@ -12,7 +12,7 @@ Never: reads bytes; knows how records were made.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -126,7 +126,7 @@ class Sessions:
         self.misnamed: Kept[Operation] = Kept()  # whose caller_name is not what its credentials say
         self.oversized: Kept[tuple[Operation, Answer]] = Kept()
         self.nlm_flows: dict[int, list[Call]] = {}  # first and last NLM call by connection
-        self.nlm_versions: dict[tuple[int, int, int], Operation] = {}  # first, by client, server, version
+        self.lock_servers: dict[int, dict[int, dict[int, Operation]]] = {}  # see `asks`
         self.dropped: list[tuple[int, int]] = []  # since and until: packets that the capturing program lost
         self.losses = Losses(self.connections, self.nlm_flows)  # as of when the rules are asked
 
@@ -262,7 +262,8 @@ class Sessions:
             self.hosts.name(call.src, caller)
             if is_other_name(call.machine, caller):
                 self.misnamed.append(operation)
-        self.nlm_versions.setdefault((call.src, call.dst, call.version), operation)
+        servers = self.lock_servers.setdefault(call.src, {})
+        servers.setdefault(call.dst, {}).setdefault(call.version, operation)
         if operation.is_async:
             self.asynchronous.append(operation)
         self.ledger.asked(operation)
@@ -426,7 +427,7 @@ class Sessions:
         meters = (value for value in vars(self.pace).values() if isinstance(value, Meter))
         builders = (
             *(self, self.ledger, self.mounts, self.operations, self.reboots, self.rebirths, self.connections),
-            *meters,
+            *(self.fates, self.intrusions, self.shares, *meters),
         )
         lists = (value for builder in builders for value in vars(builder).values() if isinstance(value, Kept))
         others = self.connections.evicted + self.operations.evicted + self.reboots.evicted
@@ -463,12 +464,14 @@ class Sessions:
         mounts = self.mounts.of_client(client, server)
         if mounts:
             return not any(mount.early for mount in mounts)
-        firsts = [
-            first for (who, whom, _), first in self.nlm_versions.items() if (who, whom) == (client, server)
-        ]
+        firsts = self.asks(client, server).values()
         return bool(firsts) and all(
             self.connections.opened(first.call.flow) or self.rebirths.is_young(first) for first in firsts
         )
+
+    def asks(self, client: int, server: int) -> Mapping[int, Operation]:
+        """The first lock request of a client to a server, by version of NLM."""
+        return self.lock_servers.get(client, {}).get(server, {})
 
     def one_way(self) -> list[OneWay]:
         """Where only one direction between two hosts was captured, as TCP or lock calls over UDP show."""

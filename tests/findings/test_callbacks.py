@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import DEFINITE, HIGH, LOW, MEDIUM, POSSIBLE, PROBABLE, Confidence
 from analyzer.protocols.nlm import NLM
 from tests.findings.lab import Lab
+from tests.sessions.view import View
 from tests.world import LOCKD, RPCBIND, File, Request
 
 
@@ -362,6 +364,19 @@ def test_grant_unsolicited__fires_on_a_stranger(lab: Lab) -> None:
         peer=lab.mallory,
         server=lab.server,
     )
+
+
+def test_who_asks_others_for_locks_matters_not_for_a_callback(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob, lab.carol)
+    for client in (lab.alice, lab.bob, lab.carol):
+        client.lock(db, 1, reply="DENIED")
+    lab.world.wait(70)
+    lab.mallory.granted(lab.alice, db, 7)
+    s = View(lab).s
+    alice = next(iter(s.ledger.offers)).operation.responder
+    s.lock_servers = {alice: s.lock_servers[alice]} | dict.fromkeys(s.lock_servers.keys() - {alice})  # type: ignore[arg-type]
+    (found,) = evaluate(s, {"grant-unsolicited"})
+    assert (found.server, found.peer) == (lab.server.address, lab.mallory.address)
 
 
 def test_grant_unsolicited__fires_on_a_confused_server(linux: Lab) -> None:

@@ -1,6 +1,10 @@
 """Mount sessions: what counts as a mount, what as a goodbye, and for whom."""
 
-from analyzer.sessions.mounts import Mount
+from typing import Any
+
+import pytest
+
+from analyzer.sessions.mounts import Goodbye, Mount, Mounts
 from tests.findings.lab import Lab
 
 
@@ -108,3 +112,48 @@ def test_two_paths_of_one_file_system_are_two_mounts(lab: Lab) -> None:
     assert mount.count == 1
     assert mount.paths == {"/srv": 1, "/srv/sub": 0}
     assert not mount.goodbyes
+
+
+def test_goodbyes_that_are_over_are_not_asked_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Goodbye] = []
+    after = Mounts._after
+
+    def counted(self: Mounts, goodbye: Goodbye, *rows: Any) -> None:
+        asked.append(goodbye)
+        after(self, goodbye, *rows)
+
+    monkeypatch.setattr(Mounts, "_after", counted)
+    for _ in range(6):
+        db = lab.mounted(lab.alice)
+        lab.alice.umount(lab.export)
+        lab.world.wait(5)
+        lab.alice.getattr(db)
+    (mount,) = mounts(lab)
+    assert [goodbye.calls_after for goodbye in mount.goodbyes] == [1] * 6
+    assert len(asked) <= 2 * len(mount.goodbyes)
+
+
+def test_a_umnt_is_not_compared_with_what_else_is_mounted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("/srv", "/srv2"):
+        lab.alice.mount(lab.server, path)
+    lab.alice.umount(lab.export)
+    lab.mounted(lab.alice)
+    first, second = mounts(lab)
+    assert lab.analysis is not None
+    known = lab.analysis.sessions.mounts
+    known._answered.clear()
+    monkeypatch.setattr(known, "_of_client", None)
+    known.reply(first.umnts[0])
+    assert (first.count, second.count) == (0, 1)
+
+
+def test_a_path_that_was_forgotten_is_a_strangers(lab: Lab) -> None:
+    lab.mounted(lab.alice)
+    lab.alice.umount(lab.export)
+    (mount,) = mounts(lab)
+    assert lab.analysis is not None
+    known = lab.analysis.sessions.mounts
+    known.forget_closed(mount)
+    assert mount.paths == {}
+    known._umnt(mount.umnts[0])
+    assert len(known.strangers) == 1
