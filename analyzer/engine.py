@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 ALWAYS_PLAIN = 1 << 20
 PLAIN_WHEN_COLD = 8 << 20
 PACKED = 8  # a compressed capture is taken for this many times its size
-FITS = 128 << 20
-"""Bytes of captures of which all locks are kept, for to let go of them takes a third as long again as to
-follow them: if all of it were lock calls they would take 750 MB."""
 
 
 Tap = Callable[[Bytes, Messages, int, "Engine"], Callable[[], None] | None]
@@ -260,9 +257,7 @@ def analyze(
         if compiled:  # the front works ahead, for kernels leave the interpreter to others
             at_work.enter_context(quick_switches())
             delivered = at_work.enter_context(closing(Ahead(delivered)))
-        engine = Engine(
-            compiled, server_model, settings, front=front, whole=whole or size < FITS, names_only=names_only
-        )
+        engine = Engine(compiled, server_model, settings, front=front, whole=whole, names_only=names_only)
         engine.taps.extend(taps)
         engine.places = merger.places
         from analyzer.findings.catalogue import evaluate

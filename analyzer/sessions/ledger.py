@@ -147,16 +147,16 @@ class Ledger:
         if not theirs:
             file.part()
         removed = operation.removed = file.held.remove(owner, operation.start, operation.end)
-        for _, _, lock in removed:
+        for low, high, lock in removed:
             lock.unlock = operation
-            if lock not in file.held:
+            if (low == lock.start and high == lock.end) or lock not in file.held:
                 lock.server_end = end
         if file.believed is not file.held:
             removed = file.believed.remove(owner, operation.start, operation.end) if theirs else []
-        for _, _, lock in removed:
+        for low, high, lock in removed:
             if lock.lost is not None:
                 self._proof(lock, "UNLOCK", call.frame, call.time)
-            if lock not in file.believed:
+            if (low == lock.start and high == lock.end) or lock not in file.believed:
                 lock.client_end = end
         past = file.unlocks.get(owner)
         if past is None:

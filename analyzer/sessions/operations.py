@@ -151,20 +151,24 @@ class Operations:
         self.requests = 0
         self.evicted = 0
 
-    def close(self, most: int) -> int:
-        """Await no more of answered requests, but for the last `most`; the number of the first of these."""
+    def close(self, most: int) -> tuple[int, list[Operation]]:
+        """Await no more of answered requests, but for the last `most`: the number of the first of these, and
+        the UNLOCKs among the others that gave nothing back."""
         entries = iter(self.open.items())
         old = list(islice(entries, max(0, len(self.open) - most)))
         first = next(entries, (0, None))[0]
+        idle = []
         for serial, operation in old:
             if operation.answers:
                 last = operation.answers[-1].time
                 if last > self.answered.get(operation.responder, 0):
                     self.answered[operation.responder] = last
-                del self.open[serial]
-            elif operation.failure is not None:
-                del self.open[serial]
-        return first
+            elif operation.failure is None:
+                continue
+            del self.open[serial]
+            if not operation.removed and operation.kind == "UNLOCK":
+                idle.append(operation)
+        return first, idle
 
     def request(self, call: Call) -> tuple[Operation | None, bool]:
         """Take in a request call; return its operation and whether it is a new one."""

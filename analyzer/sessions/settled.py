@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Sequence, Sized
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from analyzer.sessions import operations as op
+from analyzer.sessions.lately import Lately
 from analyzer.sessions.model import File, Lock, Owner
 from analyzer.sessions.operations import LATELY, Operation
 from analyzer.sessions.servers import UNKNOWN
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
 REQUESTS_KEPT = 1 << 14
 """Requests that may still be repeated or answered: 16 s of a server that takes a thousand a second, and lockd
 tries again after 10. They take 1.5 KB each with their locks, and half as many more may be there: 40 MB."""
-HAD_KEPT = 1 << 16  # pairs of a client and a file it has locked
+HAD_KEPT = 1 << 15  # pairs of a client and a file it has locked, at the least
 NAMES_KEPT = 1 << 16  # names under which clients have locked
-FILES_KEPT = 1 << 13  # that were locked last, of which it is known how long they are held
+FILES_KEPT = 1 << 12  # that were locked last, of which it is known how long they are held, at the least
 HOLDS_KEPT = 64  # of one file: the first ones tell what is usual there
 UNEVEN_KEPT = 1 << 12  # files whose last lock stays for the UNLOCK of another range that ended it
 NEVER = -1
@@ -48,42 +49,46 @@ class Settled:
     def __init__(self) -> None:
         self.count = 0
         self.last_use: dict[tuple[int, bytes], int] = {}  # number of the last lock by client and name
-        self._holds: OrderedDict[int, array[int]] = OrderedDict()  # ns, by handle
-        self._had: OrderedDict[tuple[int, int], int] = OrderedDict()  # until when, by client and handle
+        self._holds: Lately[int, array[int]] = Lately()  # ns, by handle
+        self._had: Lately[int, int] = Lately()  # until when, by client and handle
+        self._spent: dict[Operation, None] = {}  # UNLOCKs of nothing that is kept, and not forgotten yet
         self._next = REQUESTS_KEPT * 3 // 2  # requests at which it is time again
         self._crowd = 0  # owners and files at which it is time to look for idle ones
 
     def had(self, client: int, file: File) -> bool:
         """Whether a client may have had a lock of this file that was let go of."""
-        return (client, file.fh) in self._had or len(self._had) >= HAD_KEPT
+        return self._had.forgot or self._had.find(_pair(client, file.fh)) is not None
 
     def until(self, client: int, file: File) -> int:
         """Until when a client had the last lock of this file that was let go of; 0 if it had none."""
-        return self._had.get((client, file.fh), 0)
+        return self._had.find(_pair(client, file.fh)) or 0
 
     def holds(self, file: File) -> list[int]:
         """How long locks of a file were held, ns."""
-        return list(self._holds.get(file.fh, ()))
+        return list(self._holds.find(file.fh) or ())
 
     def look(self, s: Sessions) -> None:
         """Let go of what is settled, if it is time again."""
         operations = s.operations
         if operations.requests < self._next:
             return
-        closed = operations.close(REQUESTS_KEPT)
+        first, idle = operations.close(REQUESTS_KEPT)
+        self._spent.update(dict.fromkeys(idle))
         wanted = _wanted(s)
-        ledger, is_settled = s.ledger, _IsSettled(s, closed, wanted)
-        self._sift(ledger.locks, closed, is_settled)
-        _forget_idle(s, wanted)
+        ledger, is_settled = s.ledger, _IsSettled(s, first, wanted)
+        self._sift(ledger.locks, first, is_settled)
+        self._had.turn(HAD_KEPT)
+        self._holds.turn(FILES_KEPT)
+        self._forget_spent(s, wanted)
         if len(ledger.owners) + len(ledger.files) > self._crowd:
             drop_unused(s)
             self._crowd = 2 * (len(ledger.owners) + len(ledger.files))
         scanned: tuple[Sized, ...] = (
             ledger.locks,
             ledger.waits,
-            ledger.files,
             operations.open,
             is_settled.times,
+            self._spent,
         )
         self._next = operations.requests + max(REQUESTS_KEPT, *map(len, scanned)) // 2
 
@@ -112,52 +117,54 @@ class Settled:
 
     def _let_go(self, lock: Lock) -> None:
         self.count += 1
-        file, owner, unlock = lock.file, lock.owner, lock.unlock
-        fh, client, granted, end = file.fh, owner.client, lock.granted.time, lock.server_end
-        name = client, owner.caller
-        if self.last_use.get(name, NEVER) < lock.number:
-            self._used(name, lock)
-        holds = self._holds.get(fh)
-        if holds is None:
-            holds = self._first_hold(fh)
-        else:
-            self._holds.move_to_end(fh)
+        file, owner, unlock, end = lock.file, lock.owner, lock.unlock, lock.server_end
+        granted, name = lock.granted.time, (owner.client, owner.caller)
+        if name in self.last_use or len(self.last_use) < NAMES_KEPT:
+            self.last_use[name] = max(lock.number, self.last_use.get(name, 0))
         if end is not None:
-            self._gave_back((client, fh), end.time)
-            if len(holds) < HOLDS_KEPT:
-                holds.append(end.time - granted)
+            self._held(file.fh, owner.client, granted, end.time)
         file.settled = max(file.settled, granted)
         lock.request.lock = None  # a circle, which nobody would collect
         if unlock is not None:
-            removed = unlock.removed
-            if len(removed) == 1 and removed[0] == (lock.start, lock.end, lock):
-                removed = unlock.removed = ()
-            else:
-                for each in (unlock, *file.unlocks.get(owner, ())):  # it may have gone piece by piece
-                    each.removed = [piece for piece in each.removed if piece[2] is not lock]
-                removed = unlock.removed
-            # at a server that is not known an UNLOCK may have been more than its owner's
-            if not removed and (file.model is not UNKNOWN or not file.held):
-                _forget_unlock(file, owner, unlock)
+            self._release(lock, unlock, file, owner)
 
-    def _gave_back(self, pair: tuple[int, int], time: int) -> None:
-        """A client gave a file's lock back; whoever did so longest ago is forgotten first."""
-        had = self._had
-        if time > had.get(pair, 0):
-            had[pair] = time
-            had.move_to_end(pair)
-        if len(had) > HAD_KEPT:
-            had.popitem(last=False)
+    def _held(self, fh: int, client: int, since: int, until: int) -> None:
+        """A client had a lock of a file."""
+        pair, had, holds = _pair(client, fh), self._had, self._holds
+        had.new[pair] = max(had.new.get(pair) or had.old.get(pair, 0), until)
+        known = holds.new.get(fh)
+        if known is None:
+            known = holds.new[fh] = holds.old.pop(fh, array("q"))
+        if len(known) < HOLDS_KEPT:
+            known.append(until - since)
 
-    def _used(self, name: tuple[int, bytes], lock: Lock) -> None:
-        if name in self.last_use or len(self.last_use) < NAMES_KEPT:
-            self.last_use[name] = lock.number
+    def _release(self, lock: Lock, unlock: Operation, file: File, owner: Owner) -> None:
+        """What gave a lock back does not keep it, and is forgotten if it gave back nothing else."""
+        removed = unlock.removed
+        if removed and removed[0] == (lock.start, lock.end, lock) and len(removed) == 1:  # as nearly always
+            unlock.removed = ()
+        else:
+            for each in (unlock, *file.unlocks.get(owner, ())):  # it may have gone piece by piece
+                each.removed = [piece for piece in each.removed if piece[2] is not lock]
+                if not each.removed:
+                    self._spent[each] = None
+            if unlock.removed:
+                return
+        # at a server that is not known an UNLOCK may have been more than its owner's
+        if (file.model is UNKNOWN and file.held) or not _forgotten(file, owner, unlock):
+            self._spent[unlock] = None
 
-    def _first_hold(self, fh: int) -> array[int]:
-        holds = self._holds[fh] = array("q")
-        if len(self._holds) > FILES_KEPT:
-            self._holds.popitem(last=False)
-        return holds
+    def _forget_spent(self, s: Sessions, wanted: set[File | None]) -> None:
+        """Forget UNLOCKs of nothing that is kept, of files that are at rest."""
+        judged = {overlap.loser.file for overlap in s.ledger.overlaps}
+        spent, self._spent = self._spent, {}
+        for unlock in spent:
+            file, owner = unlock.file, unlock.owner
+            if file is None or owner is None or unlock not in file.unlocks.get(owner, ()):
+                continue
+            busy = file.held or file.believed or file.unexplained or file in judged or file in wanted
+            if busy or unlock.order in s.operations.open or not _forgotten(file, owner, unlock):
+                self._spent[unlock] = None
 
 
 def _ended_unevenly(lock: Lock) -> bool:
@@ -166,20 +173,22 @@ def _ended_unevenly(lock: Lock) -> bool:
     return lock.exclusive and unlock is not None and (unlock.start, unlock.end) != (lock.start, lock.end)
 
 
-def _forget_unlock(file: File, owner: Owner, unlock: Operation) -> None:
-    """The UNLOCK of locks that are let go of; not if it may be an earlier one sent anew."""
-    past = file.unlocks.get(owner)
-    if past is None:
-        return
-    if len(past) == 1 and past[0] is unlock:  # as nearly always
+def _forgotten(file: File, owner: Owner, unlock: Operation) -> bool:
+    """Forget an UNLOCK, if that may be: one that was sent behind one without an answer tells what became
+    of that."""
+    past = file.unlocks.get(owner, [])
+    if len(past) == 1 and past[0] is unlock and unlock.answers:  # as nearly always
         del file.unlocks[owner]
-    elif unlock in past[: _first_unanswered(past)]:
+        return True
+    answered = list(takewhile(_has_answer, past))
+    if unlock in answered:
         past.remove(unlock)
+        return True
+    return unlock not in past
 
 
-def _first_unanswered(unlocks: list[Operation]) -> int:
-    """Where those begin that were sent behind one without an answer, and tell what became of it."""
-    return next((at for at, one in enumerate(unlocks) if not one.answers), len(unlocks))
+def _has_answer(operation: Operation) -> bool:
+    return len(operation.answers) > 0
 
 
 def _wanted(s: Sessions) -> set[File | None]:
@@ -191,24 +200,12 @@ def _wanted(s: Sessions) -> set[File | None]:
     }
 
 
-def _forget_idle(s: Sessions, wanted: set[File | None]) -> None:
-    """The UNLOCKs that found nothing, of files that are at rest."""
-    judged = {overlap.loser.file for overlap in s.ledger.overlaps}
-    for file in s.ledger.files.values():
-        if file.held or file.believed or file.unexplained or file in judged or file in wanted:
-            continue
-        for owner, unlocks in list(file.unlocks.items()):
-            old = _first_unanswered(unlocks)
-            unlocks[:old] = [one for one in unlocks[:old] if one.removed or one.order in s.operations.open]
-            if not unlocks:
-                del file.unlocks[owner]
-
-
 class _IsSettled:
     """Whether a lock is settled."""
 
     def __init__(self, s: Sessions, closed: int, wanted: set[File | None]) -> None:
-        """`closed`: requests before this one are not repeated; `wanted`: files of which all locks stay."""
+        """`closed`: requests before this one are not repeated, and no lock is asked about that was requested
+        later; `wanted`: files of which all locks stay."""
         self._wanted = wanted
         self._closed = closed
         self._named: set[Lock] = {found.lock for found in s.intrusions.found}
@@ -239,24 +236,14 @@ class _IsSettled:
             and server.reason in QUIETLY
             and (client is server or client.reason in QUIETLY)
             and lock.how == "reply"
-            and self._is_over(lock.request)
-            and (unlock is None or self._is_over(unlock))
+            and _granted_once(lock.request)
+            and (unlock is None or (unlock.call.serial < self._closed and _granted_once(unlock)))
             and lock.monitored
             and not (lock.denials or lock.reclaimed or lock.owner.is_shared)
             and lock.lost is None
             and lock.file not in self._wanted
             and lock not in self._named
             and not (_spans(lock.granted.time, server.time, self.times) and self._spans_its_own(lock))
-        )
-
-    def _is_over(self, operation: Operation) -> bool:
-        """Whether a request was sent once, granted at once, and can be repeated no more."""
-        answers = operation.answers
-        return (
-            len(answers) == 1
-            and not operation.copies
-            and answers[0].status == op.GRANTED
-            and operation.call.serial < self._closed
         )
 
     def _spans_its_own(self, lock: Lock) -> bool:
@@ -266,6 +253,16 @@ class _IsSettled:
         return end is not None and any(
             _spans(lock.granted.time, end.time, self._events.get(one, ())) for one in about
         )
+
+
+def _granted_once(operation: Operation) -> bool:
+    """Whether a request was sent once and granted at once."""
+    answers = operation.answers
+    return len(answers) == 1 and answers[0].status == op.GRANTED and not operation.copies
+
+
+def _pair(client: int, fh: int) -> int:
+    return client << 32 | fh
 
 
 def _request(lock: Lock) -> int:
