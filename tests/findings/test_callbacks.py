@@ -374,7 +374,8 @@ def test_who_asks_others_for_locks_matters_not_for_a_callback(lab: Lab) -> None:
     lab.mallory.granted(lab.alice, db, 7)
     s = View(lab).s
     alice = next(iter(s.ledger.offers)).operation.responder
-    s.lock_servers = {alice: s.lock_servers[alice]} | dict.fromkeys(s.lock_servers.keys() - {alice})  # type: ignore[arg-type]
+    others: dict[int, Any] = dict.fromkeys(s.lock_servers.keys() - {alice})
+    s.lock_servers.update(others)
     (found,) = evaluate(s, {"grant-unsolicited"})
     assert (found.server, found.peer) == (lab.server.address, lab.mallory.address)
 
