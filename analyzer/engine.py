@@ -260,14 +260,15 @@ def analyze(
         engine = Engine(compiled, server_model, settings, front=front, whole=whole, names_only=names_only)
         engine.taps.extend(taps)
         engine.places = merger.places
-        from analyzer.findings.catalogue import evaluate
+        if not names_only:
+            from analyzer.findings.catalogue import evaluate
 
         for delivery in delivered:
             engine.take(delivery)
         engine.close()
         infos = [capture_info(one.reader.source.path, one.reader) for one in merger.opened]
         engine.sessions.dropped = [(one.start or 0, one.end or 0) for one in infos if one.drops]
-        findings = evaluate(engine.sessions, () if names_only else codes)
+        findings = [] if names_only else evaluate(engine.sessions, codes)
     health = engine.health()
     health.dropped_by_capture = sum(info.drops for info in infos)
     return Analysis(infos, health, engine.counts(), findings, engine.sessions)

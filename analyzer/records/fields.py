@@ -75,6 +75,8 @@ class Part:
     wire: str
     column: str
     kind: str
+    meaning: str
+    unit: str
     names: tuple[tuple[int, str], ...] = ()
 
 
@@ -109,12 +111,12 @@ def recipe(kind: Kind, direction: int) -> tuple[Part, ...]:
 def _part(label: str, column: Column) -> Part | None:
     names = tuple(column.type.names.items()) if isinstance(column.type, U32) else ()
     if column.name == "status":
-        return Part("status", "status", "category", names)
+        return Part("status", "status", "category", column.meaning, column.unit, names)
     name = RENAMED.get((label, column.name), column.name)
     kind = KIND_OF.get(name)
     if kind is None or column.dtype not in FITS[kind]:
         return None
-    return Part(column.name, name, kind, names)
+    return Part(column.name, name, kind, column.meaning, column.unit, names)
 
 
 def _fields() -> tuple[Field, ...]:
@@ -122,13 +124,8 @@ def _fields() -> tuple[Field, ...]:
     for program in PROGRAMS:
         for procedure in program.procedures.values():
             for direction in (CALL, REPLY):
-                body = procedure.body(direction)
-                if body is None:
-                    continue
-                declared = {column.name: column for column in own(body)}
                 for part in recipe((program.number, program.version, procedure.number), direction):
-                    column = declared[part.wire]
-                    meanings.setdefault(part.column, (column.meaning, column.unit))
+                    meanings.setdefault(part.column, (part.meaning, part.unit))
     found = []
     for name in ORDER:
         found.append(Field(name, KIND_OF[name], *meanings[name]))

@@ -451,16 +451,15 @@ class RowWriter:
         self._runs = np.empty((RUNS, RUN_VALUES + MOST_IN_RUN), np.int64)
         self._run_texts = np.zeros(RUNS * RUN_BYTES + SPARE, np.uint8)
         self._wanted = np.empty(MOST_IN_RUN, np.int64)
-        self._out = np.empty(ROOM + SPARE, np.uint8)
+        self._outs = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
 
     def lines(self, cells: Cells, rows: NDArray[np.intp]) -> Iterator[memoryview]:
-        """The lines of some rows, in pieces; each is overwritten when the next is asked for."""
+        """The lines of some rows, in pieces; each is overwritten when the next but one is asked for."""
         widest = _widest(cells)
-        if len(self._out) < widest + SPARE:
-            self._out = np.empty(widest + SPARE, np.uint8)
-        out, head, done = self._out, self._head, 0
+        head, done = self._head, 0
         self._runs[:, RUN_OF] = -1  # numbers mean other words and texts now
         while done < len(rows):
+            out = self._turn(max(widest, ROOM) + SPARE)
             done, size, self._second = self._write(
                 *cells[:4],
                 cells.base.ravel(),
@@ -484,6 +483,13 @@ class RowWriter:
                 widest,
             )
             yield out[:size].data
+
+    def _turn(self, size: int) -> Bytes:
+        """The buffer that the last piece is not in, of this size at least."""
+        self._outs.reverse()
+        if len(self._outs[0]) < size:
+            self._outs[0] = np.empty(size, np.uint8)
+        return self._outs[0]
 
 
 def _widest(cells: Cells) -> int:

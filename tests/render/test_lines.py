@@ -139,6 +139,16 @@ def written(made: Cells, rows: Sequence[int], compiled: bool = False) -> bytes:
     return b"".join(map(bytes, RowWriter(compiled).lines(made, np.array(rows, np.intp))))
 
 
+def test_a_piece_stays_until_the_next_but_one_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "ROOM", 0)  # a row is a piece
+    rows = [(number, number, None, number, '"a"', b"b", None) for number in range(5)]
+    before: Any = b""
+    for number, piece in enumerate(RowWriter(compiled=False).lines(laid_out(rows), np.arange(len(rows)))):
+        assert bytes(before) == expected(rows[max(number - 1, 0) : number])
+        assert bytes(piece) == expected(rows[number : number + 1])
+        before = piece
+
+
 @given(ROWS.map(lambda rows: [*rows, *reversed(rows)]), st.booleans())
 def test_any_cell(rows: list[tuple[Any, ...]], in_runs: bool) -> None:
     assert written(laid_out(rows, in_runs), range(len(rows))) == expected(rows)
