@@ -32,7 +32,7 @@ from analyzer.findings.rule import (
     seconds,
 )
 from analyzer.findings.standing import LEAST_WATCHED, is_unacked, sent_frames
-from analyzer.findings.uncalled import LOOKED_INTO, attempts, silence_after
+from analyzer.findings.uncalled import LOOKED_INTO, accepted_places, attempts, first_after, silence_after
 from analyzer.parameters import threshold, window
 from analyzer.records.events import Call
 from analyzer.sessions.model import End, Offer, Place, Wait
@@ -177,13 +177,16 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     The answer may have taken a path that the capture does not see.
     """
+    accepted: dict[Wait, list[tuple[int, Place]]] = {}
     for offer in s.ledger.offers:
         operation, wait = offer.operation, offer.wait
         if wait is None or offer.verdict not in ("match", "late", "mismatch"):
             continue
         if operation.answers or operation.void_reply or operation.failure:
             continue
-        later = _accepted_later(wait, operation)
+        if wait not in accepted:
+            accepted[wait] = accepted_places(wait)
+        later = first_after(accepted[wait], operation.call.time)
         elapsed = (later.time if later is not None else s.end) - operation.call.time
         if elapsed < s.settings[LEAST_WATCHED if later is None else ANSWER_WINDOW]:
             continue
@@ -210,13 +213,6 @@ def grant_callback_unanswered(s: Sessions) -> Iterator[Case]:
             subject=wait,
             **of_wait(s, wait),
         )
-
-
-def _accepted_later(wait: Wait, operation: Operation) -> Place | None:
-    """Where a later callback for the same wait was accepted."""
-    asked = operation.call.time
-    taken = (offer.accepted for offer in wait.offers if offer.operation.call.time > asked)
-    return min((place for place in taken if place is not None), default=None)
 
 
 @rule("grant-callback-missing", MEDIUM)

@@ -12,13 +12,16 @@ Never: yields a case.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from analyzer.findings.rule import POSSIBLE, PROBABLE, Confidence, seconds
 from analyzer.parameters import window
 from analyzer.protocols.nlm import NLM
 from analyzer.sessions.connections import Connection
-from analyzer.sessions.model import Free, Wait
+from analyzer.sessions.model import Free, Place, Wait
 from analyzer.sessions.reboots import Lookup
 from analyzer.sessions.world import Sessions
 
@@ -100,3 +103,19 @@ def _missed(s: Sessions, free: Free) -> tuple[str, Confidence] | None:
     if free.how == "open" and free.tested is not None:
         return f"another client's TEST (frame {free.tested.call.frame}) found it free", POSSIBLE
     return None
+
+
+def accepted_places(wait: Wait) -> list[tuple[int, Place]]:
+    """When callbacks for a wait were sent, and where the first of these and all later ones was accepted."""
+    sent = (
+        (offer.operation.call.time, offer.accepted) for offer in wait.offers if offer.accepted is not None
+    )
+    backwards = sorted(sent, reverse=True)
+    first = accumulate((place for _, place in backwards), min)
+    return [(time, place) for (time, _), place in zip(backwards, first, strict=True)][::-1]
+
+
+def first_after(accepted: list[tuple[int, Place]], time: int) -> Place | None:
+    """Where the first of the callbacks that were sent after this was accepted."""
+    at = bisect_right(accepted, time, key=itemgetter(0))
+    return accepted[at][1] if at < len(accepted) else None

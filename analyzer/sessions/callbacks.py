@@ -14,6 +14,8 @@ Never: takes a void RPC reply for an acceptance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analyzer.sessions import operations as op
 from analyzer.sessions.ledger import Ledger
 from analyzer.sessions.model import End, Offer, Place, Wait
@@ -34,18 +36,12 @@ class Callbacks:
         """A GRANTED was sent."""
         offer = operation.offer = Offer(operation, None, "unsolicited")
         self.ledger.offers.append(offer)
-        best: tuple[int, Wait, tuple[str, ...]] | None = None
-        for wait in reversed(self.ledger.waits_of.get(operation.responder, ())):
-            if wait.ended is not None and operation.call.time - _latest(wait) > self.ledger.wait_remembered:
-                continue
-            differs = self._differences(operation, wait.request)
-            rank = 2 * len(differs) + (wait.ended is not None)
-            if best is None or rank < best[0]:
-                best = (rank, wait, differs)
+        waits = self.ledger.waits_of.get(operation.responder, ())
+        best = self._meant(operation, waits) or self._nearest(operation, waits)
         if best is None:
             self._astray(offer)
             return
-        _, wait, differs = best
+        wait, differs = best
         open_still = wait.ended is None
         if not differs:
             if open_still or (wait.ended is not None and wait.ended.reason == "callback"):
@@ -62,12 +58,35 @@ class Callbacks:
         else:
             self._astray(offer)
 
+    def _meant(self, operation: Operation, waits: Sequence[Wait]) -> tuple[Wait, tuple[str, ...]] | None:
+        """The newest open wait that a callback is about in every way: nearly always there is one."""
+        svid = operation.svid
+        for wait in reversed(waits):
+            if wait.ended is None and wait.request.svid == svid:
+                if not self._differences(operation, wait.request):
+                    return wait, ()
+        return None
+
+    def _nearest(self, operation: Operation, waits: Sequence[Wait]) -> tuple[Wait, tuple[str, ...]] | None:
+        """The wait, open or lately ended, that differs least from a callback, and in what."""
+        best: tuple[int, Wait, tuple[str, ...]] | None = None
+        for wait in reversed(waits):
+            if wait.ended is not None and operation.call.time - _latest(wait) > self.ledger.wait_remembered:
+                continue
+            differs = self._differences(operation, wait.request)
+            rank = 2 * len(differs) + (wait.ended is not None)
+            if best is None or rank < best[0]:
+                best = (rank, wait, differs)
+        return best[1:] if best is not None else None
+
     def _astray(self, offer: Offer) -> None:
         """Is it what somebody else waits for?"""
         operation, ledger = offer.operation, self.ledger
         file = ledger.files.get(ledger.handles.canonical(operation.fh)) if operation.fh >= 0 else None
         for wait in file.waits if file is not None else ():
-            if wait.client != operation.responder and not self._differences(operation, wait.request):
+            if wait.request.svid != operation.svid or wait.client == operation.responder:
+                continue
+            if not self._differences(operation, wait.request):
                 offer.wait, offer.verdict = wait, "wrong-receiver"
                 return
 

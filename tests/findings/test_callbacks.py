@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from analyzer.findings import callbacks, uncalled
 from analyzer.findings.catalogue import evaluate
 from analyzer.findings.rule import DEFINITE, HIGH, LOW, MEDIUM, POSSIBLE, PROBABLE, Confidence
 from analyzer.protocols.nlm import NLM
+from analyzer.sessions.model import Place, Wait
 from tests.findings.lab import Lab
 from tests.sessions.view import View
 from tests.world import LOCKD, RPCBIND, File, Request
@@ -169,6 +171,30 @@ def test_grant_callback_unanswered__silent_when_one_soon_after_was_accepted(lab:
     lab.server.granted(lab.bob, db, 7)
     lab.later(60)
     lab.silent("grant-callback-unanswered")
+
+
+def test_the_callbacks_of_a_wait_are_looked_through_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    lab.bob.wait_for(db, 7)
+    lab.alice.unlock(db, 1)
+    for _ in range(4):
+        lab.server.granted(lab.bob, db, 7, reply=None)
+        lab.world.wait(15)
+    last = lab.server.granted(lab.bob, db, 7)
+    lab.later(20)
+    looked: list[Wait] = []
+    accepted = uncalled.accepted_places
+
+    def counted(wait: Wait) -> list[tuple[int, Place]]:
+        looked.append(wait)
+        return accepted(wait)
+
+    monkeypatch.setattr(callbacks, "accepted_places", counted)
+    found = lab.fires("grant-callback-unanswered", severity=MEDIUM, count=4)
+    assert last.result is not None
+    assert f"(frame {last.result.calls[0].frame})" in found.message
+    assert len(looked) == 1
 
 
 def test_grant_callback_unanswered__silent_when_only_the_result_comes(lab: Lab) -> None:
