@@ -14,7 +14,7 @@ Never: takes a void RPC reply for an acceptance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 from analyzer.sessions import operations as op
 from analyzer.sessions.ledger import Ledger
@@ -23,6 +23,14 @@ from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.ranges import LARGEST_32
 
 EARLY = 16  # offers looked at when a wait begins: the callback that overtook its BLOCKED is among the last
+
+
+class _Near(NamedTuple):
+    """A wait that a callback may be about."""
+
+    rank: tuple[int, bool]  # how many fields differ, and whether it ended
+    wait: Wait
+    differs: tuple[str, ...]
 
 
 class Callbacks:
@@ -36,12 +44,11 @@ class Callbacks:
         """A GRANTED was sent."""
         offer = operation.offer = Offer(operation, None, "unsolicited")
         self.ledger.offers.append(offer)
-        waits = self.ledger.waits_of.get(operation.responder, ())
-        best = self._meant(operation, waits) or self._nearest(operation, waits)
-        if best is None:
+        nearest = self._nearest(operation)
+        if nearest is None:
             self._astray(offer)
             return
-        wait, differs = best
+        wait, differs = nearest.wait, nearest.differs
         open_still = wait.ended is None
         if not differs:
             if open_still or (wait.ended is not None and wait.ended.reason == "callback"):
@@ -58,26 +65,22 @@ class Callbacks:
         else:
             self._astray(offer)
 
-    def _meant(self, operation: Operation, waits: Sequence[Wait]) -> tuple[Wait, tuple[str, ...]] | None:
-        """The newest open wait that a callback is about in every way: nearly always there is one."""
-        svid = operation.svid
-        for wait in reversed(waits):
-            if wait.ended is None and wait.request.svid == svid:
-                if not self._differences(operation, wait.request):
-                    return wait, ()
-        return None
+    def _nearest(self, operation: Operation) -> _Near | None:
+        """The wait that differs least from a callback: rather an open one than one that ended lately, and the
+        newest of those."""
+        waiting, client, call = self.ledger.waiting, operation.responder, operation.call
+        found = []
+        for wait in waiting.of_process(client, operation.svid, call.time):
+            found.append(self._near(operation, wait))
+            if not any(found[-1].rank):  # nearly always at once
+                return found[-1]
+        if not any(not near.differs for near in found):
+            found += [self._near(operation, wait) for wait in waiting.of_client(client)]
+        return min(found, key=_rank, default=None)
 
-    def _nearest(self, operation: Operation, waits: Sequence[Wait]) -> tuple[Wait, tuple[str, ...]] | None:
-        """The wait, open or lately ended, that differs least from a callback, and in what."""
-        best: tuple[int, Wait, tuple[str, ...]] | None = None
-        for wait in reversed(waits):
-            if wait.ended is not None and operation.call.time - _latest(wait) > self.ledger.wait_remembered:
-                continue
-            differs = self._differences(operation, wait.request)
-            rank = 2 * len(differs) + (wait.ended is not None)
-            if best is None or rank < best[0]:
-                best = (rank, wait, differs)
-        return best[1:] if best is not None else None
+    def _near(self, operation: Operation, wait: Wait) -> _Near:
+        differs = self._differences(operation, wait.request)
+        return _Near((len(differs), wait.ended is not None), wait, differs)
 
     def _astray(self, offer: Offer) -> None:
         """Is it what somebody else waits for?"""
@@ -167,10 +170,8 @@ class Callbacks:
             lock.client_end = lock.client_end or lock.server_end
 
 
-def _latest(wait: Wait) -> int:
-    """When a wait ended, or was last called back: a server that did not hear the answer repeats itself."""
-    ended = wait.ended.time if wait.ended is not None else 0
-    return max(ended, wait.offers[-1].operation.call.time) if wait.offers else ended
+def _rank(near: _Near) -> tuple[int, bool, int]:
+    return *near.rank, -near.wait.request.order
 
 
 def _same_end(operation: Operation, request: Operation) -> bool:

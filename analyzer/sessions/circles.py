@@ -47,11 +47,10 @@ def circle_of(ledger: Ledger, wait: Wait, place: Place) -> Circle | None:
             if lock.owner in seen or len(step) >= LONGEST:
                 continue
             seen.add(lock.owner)
-            for following in ledger.waits_of.get(lock.client, ()):
-                if following.owner is lock.owner and following.ended is None:
-                    found = onward(following, step)
-                    if found is not None:
-                        return found
+            for following in ledger.waiting.of_owner(lock.owner):
+                found = onward(following, step)
+                if found is not None:
+                    return found
         return None
 
     found = onward(wait, [])

@@ -31,13 +31,14 @@ from analyzer.sessions.kept import Kept
 from analyzer.sessions.model import End, File, Lock, Offer, Overlap, Owner, Place, Wait
 from analyzer.sessions.operations import Answer, Operation, with_one_more
 from analyzer.sessions.servers import Servers
+from analyzer.sessions.waiting import Waiting
 
 UNLOCKERS_KEPT = 1024  # owners per file whose last UNLOCKs are known; Linux makes owners all the time
 PENDING_KEPT = 1024  # UNLOCKs per file that may still be answered; one more, and the oldest never was
 UNLOCKS_KEPT = 32  # per owner and file: enough to order a late grant behind its own UNLOCK
 DENIALS_KEPT = 64
 STATES_KEPT = 64  # of one client that are told apart
-WAITS_KEPT = 64  # per client, before those ended long ago are dropped
+ASKED_KEPT = 64  # requests of one client that may be told to wait
 WAIT_REMEMBERED = window(
     "late-callback", 120, "a GRANTED for a wait that ended so long ago at most is late, not unsolicited"
 )
@@ -51,7 +52,6 @@ class Ledger:
     ) -> None:
         self.handles = handles
         self.servers = servers or Servers(handles.table)
-        self.wait_remembered = settings[WAIT_REMEMBERED]
         self.files: dict[int, File] = {}
         self.owners: dict[tuple[object, ...], Owner] = {}
         self.locks: list[Lock] = []
@@ -63,7 +63,7 @@ class Ledger:
         self.overlaps: Kept[Overlap] = Kept()
         self.unlocks: Kept[Operation] = Kept()  # those still without an answer, and the refused ones
         self.deadlocks: Kept[tuple[Operation, Answer]] = Kept()
-        self.waits_of: dict[int, list[Wait]] = {}  # by client: open and lately ended
+        self.waiting = Waiting(settings[WAIT_REMEMBERED])
         self.asked_of: dict[int, deque[Operation]] = {}  # blocking requests by client, the newest
         self.on_wait: Callable[[Wait], None] = _nothing  # told of every new wait
         self.on_grant: Callable[[Lock], None] = _nothing  # ... and of every grant by the first answer
@@ -113,7 +113,7 @@ class Ledger:
         """A blocking request: a callback may be about it."""
         asked = self.asked_of.get(operation.requester)
         if asked is None:
-            asked = self.asked_of[operation.requester] = deque(maxlen=WAITS_KEPT)
+            asked = self.asked_of[operation.requester] = deque(maxlen=ASKED_KEPT)
         asked.append(operation)
 
     def _asked_again(self, operation: Operation) -> None:
@@ -420,11 +420,7 @@ class Ledger:
             lock.waiters += 1
         file.waits.append(wait)
         self.waits.append(wait)
-        mine = self.waits_of.setdefault(owner.client, [])
-        mine.append(wait)
-        if len(mine) > WAITS_KEPT:
-            limit = wait.since.time - self.wait_remembered
-            self.waits_of[owner.client] = [w for w in mine if w.ended is None or w.ended.time > limit]
+        self.waiting.begins(wait)
         self.on_wait(wait)
 
     def _overtaken_by_unlock(self, operation: Operation, answer: Answer) -> bool:
@@ -456,6 +452,7 @@ class Ledger:
             wait.taken(end.reason, Place(end.frame, end.time))
             if wait in wait.file.waits:
                 wait.file.waits.remove(wait)
+            self.waiting.ends(wait)
 
     def _denied(self, operation: Operation, answer: Answer) -> None:
         """DENIED or BLOCKED: by which lock?"""

@@ -111,10 +111,7 @@ class Retention:
             _forget_in_file(ledger, file, limit, lately)
         drop_unused(s)
         ledger.pairs = {(lock.client, lock.server) for lock in ledger.locks}
-        for client, waits in list(ledger.waits_of.items()):
-            waits[:] = [wait for wait in waits if wait.ended is None or wait.ended.time >= lately]
-            if not waits:
-                del ledger.waits_of[client]
+        ledger.waiting.forget(lately)
         for client, asked in list(ledger.asked_of.items()):
             while asked and asked[0].call.time < lately:
                 asked.popleft()
