@@ -10,7 +10,8 @@ datagrams of a capture that dropped packets); what was there before the capture 
 the server tells owners apart, and that is a guess; an address in it is shared by several hosts. Packets that
 the capturing program dropped nobody knows where make every absence in that time possible at best, and take
 none away. Where the capture ended before the waiting window did, the verdict is possible at best, and one
-step less severe. What is `info` is a fact about the capture.
+step less severe. What is `info` is no exception where it rests on an absence, or on what may be missing;
+where all of it was seen it is a plain fact, which a shared address does not make less sure either.
 
 Two things are withheld: absences between hosts of which one direction was not captured, or with a host of
 which nothing was; and what is odd only because something before it was not seen, in the first minute, unless
@@ -76,24 +77,24 @@ class Grading:
     def grade(self, rule: Rule, case: Case) -> Grade | None:
         """How sure and how bad a case is; None where it is no finding."""
         severity = rule.severity if case.severity is None else case.severity
-        is_fact = severity == INFO
         half_seen = self._half_seen(case)
         if half_seen is not None:
             self._note(half_seen, rule)
             return None
         guessed = case.guessed or any(standing_is_guessed(lock) for lock in case.stands)
-        lossy = self._may_miss(case)
+        is_fact = severity == INFO and _is_all_seen(case)
         shared = not is_fact and rule.code != COLLISION and (case.client, case.server) in self.shared
-        confidence = case.confidence - case.demote - lossy - case.older - guessed - shared
-        if not is_fact and _is_absence(case) and self._dropped(case):
-            lossy, confidence = True, min(confidence, POSSIBLE)
+        sure = case.confidence - case.demote - case.older - guessed - shared
+        most = DEFINITE
         if case.due > self.s.end:
+            most, severity = POSSIBLE, Severity(max(severity - 1, INFO))
+        confidence = min(sure - self._may_miss(case), most)
+        if _is_absence(case) and self._dropped(case):
             confidence = min(confidence, POSSIBLE)
-            severity = Severity(max(severity - 1, INFO))
         if confidence < POSSIBLE or self._is_too_early(case):
             self._note(NOTES, rule)
             return None
-        if lossy:
+        if confidence < min(sure, most):
             self._note(LESS_SURE, rule)
         return Grade(Confidence(confidence), severity, guessed)
 
@@ -132,6 +133,12 @@ class Grading:
         s = self.s
         is_early = case.first.time < s.start + s.settings[START_GRACE]
         return case.unheralded and is_early and not s.is_new(case.client, case.server)
+
+
+def _is_all_seen(case: Case) -> bool:
+    """Whether nothing that the capture lacks could change a case."""
+    lacking = case.watched or case.stands or case.untraced or case.older or case.guessed
+    return not lacking and not _is_absence(case)
 
 
 def _is_absence(case: Case) -> bool:

@@ -46,8 +46,8 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
 
     ## Why it matters
     What is missing may be the very message that would explain a finding; absences on these connections are
-    taken for less sure. Where one direction is missing altogether, none is reported. What is less than
-    possible for all these reasons is no finding, and listed here.
+    taken for less sure. Where one direction is missing altogether, none is reported. Findings that are less
+    sure for that are listed here, and so is what is less than possible for all these reasons, and no finding.
 
     ## What to do
     Capture with a larger buffer (`tcpdump -B`, `dumpcap -B`), a filter, or nearer to one of the hosts; where
@@ -60,12 +60,11 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
     It is no alarm. Which port a service had before the capture began is nowhere in it, but no matter: calls
     are known by what they say, not by their port.
     """
-    less_sure = _listed(s.doubted.get(LESS_SURE), "; less sure for that reason: ")
     holes = [hole for hole in s.connections.holes if hole.size >= 0]
     if holes:
         flows = len({hole.flow for hole in holes})
         text = f"{s.connections.hole_count} holes in {flows} TCP connections: bytes that were sent and not "
-        yield _unseen(f"{text}captured{less_sure}", holes)
+        yield _unseen(f"{text}captured", holes)
     unasked = [hole for hole in s.connections.holes if hole.size < 0]
     if unasked:
         text = f"{s.connections.unasked} replies over UDP to lock calls that were not captured"
@@ -73,14 +72,18 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
     if s.dropped:
         text = "the capturing program dropped packets, nobody knows which"
         place = Place(s.last_frame, s.end)
-        yield Case(text + ("" if holes else less_sure), [place.frame], place, group="dropped")
+        yield Case(text, [place.frame], place, group="dropped")
     yield from _one_sided(s)
-    yield from _unread(s, "" if holes or s.dropped else less_sure)
+    yield from _unread(s)
     yield from _sealed(s)
     yield from _older(s)
-    notes = _listed(s.doubted.get(NOTES), "less than possible, and no findings: ")
-    if notes:
-        yield Case(notes, [s.last_frame], Place(s.last_frame, s.end), group=NOTES)
+    for kind, lead in (
+        (LESS_SURE, "less sure, as messages may be missing: "),
+        (NOTES, "less than possible, and no findings: "),
+    ):
+        listed = _listed(s.doubted.get(kind), lead)
+        if listed:
+            yield Case(listed, [s.last_frame], Place(s.last_frame, s.end), group=kind)
 
 
 def _older(s: Sessions) -> Iterator[Case]:
@@ -159,13 +162,12 @@ def _unseen(text: str, holes: list[Hole]) -> Case:
     )
 
 
-def _unread(s: Sessions, less_sure: str) -> Iterator[Case]:
+def _unread(s: Sessions) -> Iterator[Case]:
     """What is in the capture and cannot be read, or is not followed."""
     for fault in UNREAD:
         if s.faults.count[fault]:
             frame = int(s.faults.first_frame[fault])
             text = f"{s.faults.count[fault]} {MEANING[fault]}"
-            text += less_sure if fault == Fault.FRAME_TRUNCATED else ""
             yield Case(text, [frame], Place(frame, s.start), group=fault)
     if COMPOUND in s.counts:
         frame = s.first_frames[COMPOUND]

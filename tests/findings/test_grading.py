@@ -317,9 +317,8 @@ def test_packets_that_were_dropped_make_an_absence_possible() -> None:
     assert unanswered(lab).confidence == PROBABLE
     lab.analysis, lab.world.drops = None, 3
     assert unanswered(lab).confidence == POSSIBLE
-    note = lab.fires("capture-blind-spot", severity=INFO)
-    assert "dropped packets" in note.message
-    assert "unlock-unanswered" in note.message
+    lab.fires("capture-blind-spot", message="the capturing program dropped packets, nobody knows which")
+    assert less_sure(lab) == {"unlock-unanswered"}
 
 
 def test_packets_that_were_dropped_take_no_finding_away(linux: Lab) -> None:
@@ -431,6 +430,60 @@ def test_an_address_that_several_hosts_share_demotes(shared: bool) -> None:
     assert unanswered(lab).confidence == (POSSIBLE if shared else PROBABLE)
     if shared:
         lab.fires("owner-collision", confidence=DEFINITE)
+
+
+# -- facts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("doubt", ["none", "shared", "dropped"])
+def test_what_was_seen_of_a_fact_is_definite_and_what_was_not_is_doubted(linux: Lab, doubt: str) -> None:
+    linux.alice.mount(linux.server, "/idle", use=False)
+    db = linux.mounted(linux.alice)
+    for caller in ("alice", "dave") if doubt == "shared" else ("alice",):
+        linux.alice.lock(db, 5, caller_name=caller, oh=f"5@{caller}".encode())
+    linux.alice.lock(db, 5)
+    linux.world.drops = 3 if doubt == "dropped" else 0
+    linux.later(150)
+    codes = {finding.code for finding in linux.findings()}
+    assert ("owner-collision" in codes) == (doubt == "shared")
+    linux.fires("lock-open-at-capture-end", confidence=DEFINITE, severity=INFO)
+    unused = linux.fires("mnt-unused", severity=INFO)
+    assert unused.confidence == (PROBABLE if doubt == "none" else POSSIBLE)
+
+
+def less_sure(lab: Lab) -> set[str]:
+    """The codes that the capture is said to make less sure."""
+    lead = "less sure, as messages may be missing: "
+    said = [finding.message.removeprefix(lead) for finding in lab.findings() if lead in finding.message]
+    return {code for codes in said for code in codes.split(", ")}
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_only_what_would_be_surer_is_listed_as_less_sure(lab: Lab, over: bool) -> None:
+    unlocks_in_vain(lab)
+    lab.world.drops = 3
+    lab.later(150 if over else 90)
+    assert unanswered(lab).confidence == POSSIBLE if over else True
+    assert ("unlock-unanswered" in less_sure(lab)) == over
+
+
+def test_what_is_less_sure_is_listed_where_only_a_datagram_may_be_missing(linux: Lab) -> None:
+    db = linux.mounted(linux.alice, linux.bob)
+    linux.bob.lock(db, 7, 9, 1)
+    linux.bob.lock(db, 7, 20, 1, transport="udp", version=3)
+    linux.later(40)
+    linux.server.granted(linux.bob, db, 8)
+    linux.later(5)
+    linux.fires("grant-unsolicited", confidence=PROBABLE)
+    assert less_sure(linux) == {"grant-unsolicited"}
+
+
+def test_what_is_less_sure_is_listed_where_only_a_message_was_cut() -> None:
+    lab, _ = in_vain()
+    lab.alice.lock(lab.export.file("other"), 5).calls[0].kept = 120
+    lab.later(150)
+    assert unanswered(lab).confidence == POSSIBLE
+    assert less_sure(lab) == {"unlock-unanswered"}
 
 
 def test_a_notice_whose_answer_was_cut_is_not_probably_unheard(linux: Lab) -> None:
