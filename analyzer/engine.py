@@ -267,7 +267,7 @@ def analyze(
             engine.take(delivery)
         engine.close()
         infos = [capture_info(one.reader.source.path, one.reader) for one in merger.opened]
-        engine.sessions.dropped = [(one.start or 0, one.end or 0) for one in infos if one.drops]
+        engine.sessions.drop_spans = [(one.start or 0, one.end or 0) for one in infos if one.drops]
         findings = [] if names_only else evaluate(engine.sessions, codes)
     health = engine.health()
     health.dropped_by_capture = sum(info.drops for info in infos)

@@ -126,7 +126,7 @@ class Grading:
     def _dropped(self, case: Case) -> bool:
         """Whether the capturing program lost packets while this happened, or did not."""
         since, until = case.first.time, max(case.due, (case.last or case.first).time)
-        return meet(self.s.dropped, since, until)
+        return meet(self.s.drop_spans, since, until)
 
     def _is_too_early(self, case: Case) -> bool:
         """Whether what was not seen may have been before the capture, for its hosts may have been there."""

@@ -69,7 +69,7 @@ def capture_blind_spot(s: Sessions) -> Iterator[Case]:
     if unasked:
         text = f"{s.connections.unasked} replies over UDP to lock calls that were not captured"
         yield _unseen(text, unasked)
-    if s.dropped:
+    if s.drop_spans:
         text = "the capturing program dropped packets, nobody knows which"
         place = Place(s.last_frame, s.end)
         yield Case(text, [place.frame], place, group="dropped")

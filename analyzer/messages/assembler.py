@@ -21,15 +21,12 @@ from analyzer.kernels import compiled as _compiled
 from analyzer.messages.arena import new_arena
 from analyzer.messages.loop import assemble
 from analyzer.messages.pairing import (
-    LENGTH_OF,
-    OPEN,
     ORPHANS,
     REPLIES,
     RETRANSMITTED,
     SERIALS,
     UNANSWERED,
     count_unanswered,
-    list_of,
     new_calls,
 )
 from analyzer.messages.records import LISTED, TORN_SINCE, TORN_UNTIL, new_parsers
@@ -44,7 +41,7 @@ from analyzer.segments.reassembly import (
     repeats_of,
 )
 from analyzer.segments.store import new_chunks
-from analyzer.segments.streams import ACKED, GAPS, new_streams, report
+from analyzer.segments.streams import new_streams, report
 from analyzer.tables import I64, Bytes, Flows, Holes, Messages, Repeats, Segments, Streams, new_table
 from analyzer.words import views
 
@@ -154,10 +151,6 @@ class Assembler:
         """The gaps that came to light in this block."""
         return holes_of(self._log[: int(self._tcp[LOG_ROWS])])
 
-    def acked(self, flow: int, side: int) -> int:
-        """Highest stream offset of `side` that its peer has acknowledged, -1 none seen."""
-        return self._of_stream(flow, side, ACKED, -1)
-
     def torn(self) -> dict[int, tuple[int, int]]:
         """The flows from which whole records were lost, with the times of the first and the last loss."""
         found: dict[int, tuple[int, int]] = {}
@@ -166,14 +159,6 @@ class Assembler:
             before, after = found.get(stream // 2, (since, until))
             found[stream // 2] = min(since, before), max(until, after)
         return found
-
-    def gaps(self, flow: int, side: int) -> int:
-        """How many holes of a stream were never filled."""
-        return self._of_stream(flow, side, GAPS, 0)
-
-    def open_calls(self) -> int:
-        """Copies of calls that wait for a reply now."""
-        return int(self._calls[0, list_of(OPEN) + LENGTH_OF])
 
     def unanswered_calls(self) -> int:
         """Calls of which no copy was answered, up to now."""
@@ -203,10 +188,6 @@ class Assembler:
     def orphan_replies(self) -> int:
         """Replies whose call was not captured."""
         return int(self._calls[0, ORPHANS])
-
-    def _of_stream(self, flow: int, side: int, column: int, default: int) -> int:
-        stream = 2 * flow + side
-        return int(self._streams[stream, column]) if stream < len(self._streams) else default
 
     def _run(
         self, memory: Bytes, segments: Segments, row: int, rows: int, messages: Messages

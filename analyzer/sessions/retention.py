@@ -66,7 +66,7 @@ class Retention:
         _kept_lists(s, limit)
         s.connections.forget_ended(lately)
         s.connections.missing.forget_before(limit)
-        s.dropped[:] = [(since, until) for since, until in s.dropped if until >= limit]
+        s.drop_spans[:] = [(since, until) for since, until in s.drop_spans if until >= limit]
         self._pairs(s, limit, lately)
         self._names(s)
         self._handles(s, now)

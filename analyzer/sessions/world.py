@@ -127,7 +127,7 @@ class Sessions:
         self.oversized: Kept[tuple[Operation, Answer]] = Kept()
         self.nlm_flows: dict[int, list[Call]] = {}  # first and last NLM call by connection
         self.lock_servers: dict[int, dict[int, dict[int, Operation]]] = {}  # see `asks`
-        self.dropped: list[tuple[int, int]] = []  # since and until: packets that the capturing program lost
+        self.drop_spans: list[tuple[int, int]] = []  # in which the capturing program lost packets, ns
         self.losses = Losses(self.connections, self.nlm_flows)  # as of when the rules are asked
 
     # -- feeding ------------------------------------------------------------------------------

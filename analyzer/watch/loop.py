@@ -198,9 +198,9 @@ class Watch:
         s, drops = self.sessions, self.drops
         if drops > self._drops_told:
             since = self._drops_told_at or s.start
-            if s.dropped and s.dropped[-1][1] == since:  # and on they go
-                since, _ = s.dropped.pop()
-            s.dropped.append((since, now))
+            if s.drop_spans and s.drop_spans[-1][1] == since:  # and on they go
+                since, _ = s.drop_spans.pop()
+            s.drop_spans.append((since, now))
         if drops > self._drops_told or self.tells_drops():
             self._drops_told, self._drops_told_at = drops, now
 

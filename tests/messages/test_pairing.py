@@ -8,7 +8,7 @@ import pytest
 
 from analyzer.faults import Fault
 from analyzer.messages.assembler import Limits
-from tests.messages.wire import PORTMAP, Result, Script, call, record, reply, run, words
+from tests.messages.wire import PORTMAP, Result, Script, call, open_calls, record, reply, run, words
 
 Step = tuple[Any, ...]
 A, B = call(1, args=b"first"), call(1, args=b"other")
@@ -64,7 +64,7 @@ def test_on_one_connection(
 def test_unanswered_calls_are_counted_once() -> None:
     result = over_tcp(A, A, call(2), call(2), reply(2), call(3), call(3, args=b"else"))
     assert result.assembler.unanswered_calls() == 3  # A, the first 3, the other 3
-    assert result.assembler.open_calls() == 4
+    assert open_calls(result.assembler) == 4
     assert result.assembler.retransmissions == 2
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from analyzer.faults import Fault, Faults, new_faults
 from analyzer.messages.assembler import LIMITS, Assembler, Limits
+from analyzer.messages.pairing import LENGTH_OF, OPEN, list_of
 from analyzer.messages.row import new_messages
 from analyzer.tables import ACK, SYN, TCP, UDP, Flows, Messages, Segments, new_table
 
@@ -245,3 +246,8 @@ def read(messages: Messages, count: int, memory: Any) -> list[dict[str, Any]]:
 
 def _bytes(memory: Any, start: int, count: int) -> bytes:
     return b"" if start < 0 else memory[start : start + count].tobytes()
+
+
+def open_calls(assembler: Assembler) -> int:
+    """Copies of calls that wait for a reply now."""
+    return int(assembler._calls[0, list_of(OPEN) + LENGTH_OF])

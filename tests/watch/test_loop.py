@@ -80,7 +80,7 @@ def test_drops_are_told_with_the_time_since_it_was_known_that_there_were_none(te
     watch.tells_drops = lambda: tells
     seen: list[int] = []
     seen.extend(watch.now for _ in watch.entries())
-    ((since, until),) = watch.sessions.dropped
+    ((since, until),) = watch.sessions.drop_spans
     assert until == seen[11]
     assert since == (seen[10] if tells else watch.sessions.start)
 
@@ -91,7 +91,7 @@ def test_drops_that_go_on_are_told_as_one_stretch() -> None:
         watch = Watch(cast(Any, stream), Engine(compiled=False), drops=lambda: 5 * min(len(seen), 20))
     seen: list[int] = []
     seen.extend(watch.now for _ in watch.entries())
-    ((since, until),) = watch.sessions.dropped
+    ((since, until),) = watch.sessions.drop_spans
     assert (since, until) == (watch.sessions.start, seen[20])
 
 
