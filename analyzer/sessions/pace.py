@@ -166,5 +166,5 @@ class Pace:
         """A request was told that somebody else holds the range; one that does not wait may come again."""
         waits = operation.kind == "LOCK" and operation.block
         if operation.kind in ("LOCK", "TEST") and operation.owner is not None and not waits:
-            key = (operation.kind, operation.owner, operation.fh, operation.start, operation.end)
+            key = (operation.kind, operation.owner.key, operation.fh, operation.start, operation.end)
             self.denied.tick(key, Place(answer.frame, answer.time), operation)

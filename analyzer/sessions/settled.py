@@ -2,14 +2,14 @@
 
 In: sessions, now and then. Out: the same sessions without the locks that are settled.
 
-Theory. Nearly all locks of a capture are granted at once, given back, and nobody had to wait for them: no
-rule has anything to say of them, whatever comes. They are settled as soon as nobody can repeat or answer
-their requests any more, and are let go of, or memory would grow with the capture. What rules ask of all locks
-there ever were is kept as numbers: who has had a file, who used a name last, when a file was last given away,
-how long it is held. A lock that spans what may turn out to be a restart (a MNT of its client, another write
-verifier or a FREE_ALL at its server) stays, and so do all on a file that somebody waits for. So does the last
-one of a file if an UNLOCK of another range ended it: some servers free only what matches a lock exactly, and
-whoever is refused there hours later is so for that reason.
+Theory. Nearly all locks of a capture are granted at once, given back, and nobody had to wait for them, though
+some were told that they cannot have them now: no rule has anything to say of them, whatever comes. They are
+settled as soon as nobody can repeat or answer their requests any more, and are let go of, or memory would
+grow with the capture. What rules ask of all locks there ever were is kept as numbers: who has had a file, who
+used a name last, when a file was last given away, how long it is held. A lock that spans what may turn out to
+be a restart (a MNT of its client, another write verifier or a FREE_ALL at its server) stays, and so do all on
+a file that somebody waits for. So does the last one of a file if an UNLOCK of another range ended it: some
+servers free only what matches a lock exactly, and whoever is refused there hours later is so for that reason.
 
 Never: lets go of a lock that a rule could name; takes part where all locks are wanted as a table.
 """
@@ -124,7 +124,7 @@ class Settled:
         if end is not None:
             self._held(file.fh, owner.client, granted, end.time)
         file.settled = max(file.settled, granted)
-        lock.request.lock = None  # a circle, which nobody would collect
+        lock.request.lock, lock.denials = None, ()  # circles, which nobody would collect
         if unlock is not None:
             self._release(lock, unlock, file, owner)
 
@@ -239,7 +239,8 @@ class _IsSettled:
             and _granted_once(lock.request)
             and (unlock is None or (unlock.call.serial < self._closed and _granted_once(unlock)))
             and lock.monitored
-            and not (lock.denials or lock.reclaimed or lock.owner.is_shared)
+            and not (lock.reclaimed or lock.owner.is_shared)
+            and all(answer.status == op.DENIED for _, answer in lock.denials)
             and lock.lost is None
             and lock.file not in self._wanted
             and lock not in self._named

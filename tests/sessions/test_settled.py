@@ -49,6 +49,7 @@ def test_findings_are_the_same(name: str) -> None:
 # -- a lock that came and went, and what came of it ------------------------------------------------
 
 COPIES = 12
+ROUNDS = 30
 
 
 def quiet(lab: Lab, file: File, times: int = COPIES, seconds: float = 0.1) -> None:
@@ -91,6 +92,22 @@ def test_locks_that_came_and_went_are_gone(tmp_path: Path) -> None:
     assert small.engine.health().settled_locks == s.ledger.grants - len(kept)
 
 
+def test_locks_for_which_others_were_refused_are_gone(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice)
+    for svid in range(ROUNDS):
+        lab.alice.lock(db, svid)
+        for other_svid in range(3):
+            lab.bob.lock(db, other_svid, reply="DENIED")
+        lab.bob.test(db, 9, reply="DENIED")
+        lab.alice.unlock(db, svid)
+    quiet(lab, other(lab))
+    small, kept = let_go(lab, tmp_path)
+    gc.collect()
+    assert small.engine.sessions.settled.count > ROUNDS
+    assert len(kept) < 6
+
+
 def test_what_may_be_repeated_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(settled, "REQUESTS_KEPT", 8)
     lab = Lab()
@@ -130,9 +147,9 @@ def _on_a_file_that_was_waited_for(lab: Lab, file: File) -> None:
     lab.alice.unlock(file, 1)
 
 
-def _refused_for(lab: Lab, file: File) -> None:
+def _others_were_told_to_wait_for_it(lab: Lab, file: File) -> None:
     lab.alice.lock(file, 1)
-    lab.bob.lock(file, 1, reply="DENIED")
+    lab.bob.lock(file, 1, reply="BLOCKED")
     lab.alice.unlock(file, 1)
 
 
@@ -187,7 +204,7 @@ STAY = [
     _held,
     _waited_for,
     _on_a_file_that_was_waited_for,
-    _refused_for,
+    _others_were_told_to_wait_for_it,
     _asked_twice,
     _released_twice,
     _not_answered,
