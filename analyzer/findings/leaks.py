@@ -81,15 +81,16 @@ def lock_open_at_capture_end(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     It is no alarm. A release that was lost from the capture would not show.
     """
+    behind = waiting_behind(s)
     for lock in held_at_end(s):
         frame, time = s.hosts.last_seen(lock.client)
-        waits = waiting_behind(lock)
-        behind = f"; {len(waits)} waiting behind it" if waits else ""
+        waits = behind.get(lock, ())
+        queue = f"; {len(waits)} waiting behind it" if waits else ""
         yield Case(
             f"{s.hosts.address(lock.client)} holds {mode(lock)} lock on {file_name(s, lock.file)} since "
             f"frame "
             f"{lock.granted.frame} ({seconds(s.end - lock.granted.time)} up to the end); last heard of "
-            f"{seconds(max(0, s.end - time))} before the end{behind}",
+            f"{seconds(max(0, s.end - time))} before the end{queue}",
             [*lock.frames, *(wait.since.frame for wait in waits), frame],
             lock.granted,
             Place(frame, max(time, lock.granted.time)),
@@ -221,11 +222,12 @@ def lock_held_by_vanished_client(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     An idle holder is legal. A capture on one of several paths does not see the others.
     """
+    behind = waiting_behind(s)
     for lock in held_at_end(s):
         if lock.believed is None and lock.refusal is None:
             continue
         frame, time = s.hosts.last_seen(lock.client)
-        waits = waiting_behind(lock)
+        waits = behind.get(lock, ())
         denied = [pair for pair in lock.denials if pair[1].time > time and pair[0].owner is not lock.owner]
         since = [wait.since.time for wait in waits]
         if not waits and (not denied or denied[-1][1].time - denied[0][1].time < s.settings[KEEPALIVE]):

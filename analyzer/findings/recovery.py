@@ -31,10 +31,11 @@ from analyzer.findings.rule import (
 from analyzer.parameters import threshold, window
 from analyzer.protocols.nlm import STATUS4
 from analyzer.protocols.nsm import NSM
+from analyzer.records.events import Call
 from analyzer.sessions import operations as op
 from analyzer.sessions.handles import printable
 from analyzer.sessions.model import Lock, Place
-from analyzer.sessions.mounts import FAR
+from analyzer.sessions.mounts import FAR, Mount
 from analyzer.sessions.operations import Answer, Operation
 from analyzer.sessions.reboots import SERIES, Grace, Lookup, Notice
 from analyzer.sessions.world import Sessions
@@ -352,17 +353,20 @@ def recovery_completed(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     It is no alarm.
     """
+    freed: dict[tuple[int, int], list[Lock]] = {}
     for notice in s.reboots.notices:
-        if notice.answer is None or _continues(s, notice):
+        for lock in notice.freed:
+            freed.setdefault((lock.server, lock.client), []).append(lock)
+    lives = Lives(s)
+    recovered = {pair for pair, locks in freed.items() if all(lock.reclaimed for lock in locks)}
+    for notice in s.reboots.notices:
+        pair = notice.sender, notice.receiver
+        if notice.answer is None or lives.on(notice) is not None:
             continue
         if notice.role == "client" and notice.freed:
             yield _recovered(s, notice, notice.freed, "freed")
-        elif notice.role == "server":
-            held = [
-                lock for other in s.reboots.notices for lock in other.freed if lock.client == notice.receiver
-            ]
-            if held and all(lock.reclaimed for lock in held):
-                yield _recovered(s, notice, held, "reclaimed")
+        elif notice.role == "server" and pair in recovered:
+            yield _recovered(s, notice, freed[pair], "reclaimed")
 
 
 def _recovered(s: Sessions, notice: Notice, locks: list[Lock], how: str) -> Case:
@@ -384,28 +388,31 @@ def _recovered(s: Sessions, notice: Notice, locks: list[Lock], how: str) -> Case
     )
 
 
-def _continues(s: Sessions, notice: Notice) -> bool:
-    """Whether the host that is said to have rebooted goes on over the same connection."""
-    return continuity(s, notice) is not None
+class Lives:
+    """Which hosts go on over the same connection though a notice says that they rebooted."""
 
+    def __init__(self, s: Sessions) -> None:
+        self.connections = s.connections
+        self._lock_flows: dict[int, list[tuple[Call, Call]]] = {}  # first and last call, by client
+        self._mounts: dict[int, list[Mount]] = {}
+        for first, last in s.nlm_flows.values() if s.reboots.notices else ():
+            if first.transport == TCP:
+                self._lock_flows.setdefault(first.src, []).append((first, last))
+        for mount in s.mounts.sessions.values() if s.reboots.notices else ():
+            self._mounts.setdefault(mount.client, []).append(mount)
 
-def continuity(s: Sessions, notice: Notice) -> tuple[int, int] | None:
-    """Frames before and after a notice on one connection of the host it speaks of."""
-    for first, last in s.nlm_flows.values():
-        if (
-            first.transport == TCP
-            and first.src == notice.victim
-            and first.time < notice.place.time < last.time
-        ):
-            return first.frame, last.frame
-    for mount in s.mounts.sessions.values():
-        if mount.client != notice.victim:
-            continue
-        for flow, last_call in mount.flows.items():
-            connection = s.connections.by_flow.get(flow)
-            if connection and connection.tries and connection.since < notice.place.time < last_call.time:
-                return connection.tries[0][0], last_call.frame
-    return None
+    def on(self, notice: Notice) -> tuple[int, int] | None:
+        """Frames before and after a notice on one connection of the host it speaks of."""
+        told = notice.place.time
+        for first, last in self._lock_flows.get(notice.victim, ()):
+            if first.time < told < last.time:
+                return first.frame, last.frame
+        for mount in self._mounts.get(notice.victim, ()):
+            for flow, last_call in mount.flows.items():
+                connection = self.connections.by_flow.get(flow)
+                if connection and connection.tries and connection.since < told < last_call.time:
+                    return connection.tries[0][0], last_call.frame
+        return None
 
 
 @rule("false-reboot-notice", CRITICAL)
@@ -428,10 +435,11 @@ def false_reboot_notice(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     Another host behind the same address rebooted; an address that moved; an administrator who meant it.
     """
+    lives = Lives(s)
     for notice in s.reboots.notices:
         if notice.role != "client" or not notice.freed:
             continue
-        found = continuity(s, notice)
+        found = lives.on(notice)
         if found is None:
             continue
         yield Case(
@@ -468,10 +476,11 @@ def nsm_notify_spoofed(s: Sessions) -> Iterator[Case]:
     ## When it is a false alarm
     A host with several addresses; a takeover in a cluster.
     """
+    lives = Lives(s)
     for notice in s.reboots.notices:
         if notice.role != "forged":
             continue
-        found = continuity(s, notice)
+        found = lives.on(notice)
         heard = s.hosts.last_seen(notice.victim)[1] > notice.place.time
         alive = f", which is alive (frames {found[0]} and {found[1]} on one connection)" if found else ""
         yield Case(

@@ -11,6 +11,7 @@ Never: takes two addresses of one host for two hosts.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from analyzer.findings.guessed import owners_are_guessed
 from analyzer.findings.rule import (
@@ -171,18 +172,16 @@ def foreign_unlock(s: Sessions) -> Iterator[Case]:
             continue
         lock = overlap.loser
         released.add(lock.number)
-        yield Case(
-            f"{s.hosts.address(found.requester)} released (frame {found.call.frame}) the lock of "
-            f"{s.hosts.address(lock.client)} on {file_name(s, lock.file)} as {printable(found.caller)}; it "
-            f"was granted to {s.hosts.address(overlap.winner.client)} in frame {overlap.place.frame}",
-            [*lock.frames, *found.frames, overlap.place.frame],
-            Place(found.call.frame, found.call.time),
-            overlap.place,
+        case = _unlocked(s, lock, found)
+        winner, place = s.hosts.address(overlap.winner.client), overlap.place
+        yield replace(
+            case,
+            message=f"{case.message}, and the lock to {winner} in frame {place.frame}",
+            frames=[*case.frames, place.frame],
+            last=place,
             confidence=POSSIBLE if lock.file.model is LINUX else DEFINITE,
-            watched=[Watch(lock.request.call, lock.granted.time, overlap.place.time)],
-            guessed=owners_are_guessed(lock.request, found),
+            watched=[Watch(lock.request.call, lock.granted.time, place.time)],
             subject=overlap,
-            **of_lock(s, lock) | {"peer": found.requester},
         )
     yield from _tried(s, released)
     yield from _cancelled(s)
@@ -226,17 +225,22 @@ def _tried(s: Sessions, released: set[int]) -> Iterator[Case]:
             if lock.number in released or not stood or still or not within:
                 continue
             if _is_forged(unlock, lock.request):
-                yield Case(
-                    f"{s.hosts.address(unlock.requester)} sent an UNLOCK (frame {unlock.call.frame}) of the "
-                    f"lock of {s.hosts.address(lock.client)} on {file_name(s, lock.file)} as "
-                    f"{printable(unlock.caller)}, and the server granted it",
-                    [*lock.frames, *unlock.frames],
-                    Place(unlock.call.frame, time),
-                    confidence=POSSIBLE,
-                    guessed=owners_are_guessed(lock.request, unlock),
-                    subject=unlock,
-                    **of_lock(s, lock) | {"peer": unlock.requester},
-                )
+                yield _unlocked(s, lock, unlock)
+
+
+def _unlocked(s: Sessions, lock: Lock, unlock: Operation) -> Case:
+    """An UNLOCK of another host's lock was granted; whether it had an effect is not known."""
+    return Case(
+        f"{s.hosts.address(unlock.requester)} sent an UNLOCK (frame {unlock.call.frame}) of the lock of "
+        f"{s.hosts.address(lock.client)} on {file_name(s, lock.file)} as {printable(unlock.caller)}, and the "
+        f"server granted it",
+        [*lock.frames, *unlock.frames],
+        Place(unlock.call.frame, unlock.call.time),
+        confidence=POSSIBLE,
+        guessed=owners_are_guessed(lock.request, unlock),
+        subject=unlock,
+        **of_lock(s, lock) | {"peer": unlock.requester},
+    )
 
 
 def _cancelled(s: Sessions) -> Iterator[Case]:

@@ -83,13 +83,11 @@ def sent_frames(s: Sessions, operation: Operation) -> list[int]:
     return operation.frames + [repeat.frame for repeat in repeats]
 
 
-def waiting_behind(lock: Lock) -> list[Wait]:
-    """Open waits that this lock stands in the way of."""
-    return [
-        wait
-        for wait in lock.file.waits
-        if wait.owner is not lock.owner
-        and wait.start <= lock.end
-        and wait.end >= lock.start
-        and (wait.exclusive or lock.exclusive)
-    ]
+def waiting_behind(s: Sessions) -> dict[Lock, list[Wait]]:
+    """The open waits behind each lock that stands in the way of any."""
+    behind: dict[Lock, list[Wait]] = {}
+    for wait in s.ledger.waits:
+        if wait.ended is None:
+            for lock in wait.file.held.conflicts(wait.owner, wait.start, wait.end, wait.exclusive):
+                behind.setdefault(lock, []).append(wait)
+    return behind

@@ -104,13 +104,13 @@ def _locks(state: State, watch: Watch) -> Table:
     for name in ("client", "file", "held for", "waiting behind it"):
         table.add_column(name, overflow="ellipsis", no_wrap=True)
     s = watch.sessions
-    behind = {lock: len(waiting_behind(lock)) for lock in state.held}
-    for lock in sorted(state.held, key=lambda one: (-behind[one], one.granted.time))[:MOST_LOCKS]:
+    behind = {lock: len(waits) for lock, waits in waiting_behind(s).items()}
+    for lock in sorted(state.held, key=lambda one: (-behind.get(one, 0), one.granted.time))[:MOST_LOCKS]:
         cells = (
             s.hosts.address(lock.client),
             clean(file_name(s, lock.file)),
             span(max(0, state.now - lock.granted.time)),
-            str(behind[lock] or ""),
+            str(behind.get(lock, "")),
         )
         table.add_row(*map(Text, cells))
     return table

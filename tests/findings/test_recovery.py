@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from analyzer.findings.recovery import Lives
 from analyzer.findings.rule import CRITICAL, DEFINITE, HIGH, INFO, MEDIUM, POSSIBLE, PROBABLE
 from analyzer.protocols.nsm import NSM
 from tests.findings.lab import Lab
+from tests.sessions.view import View
 from tests.world import Exchange, File, Host, Request
 
 # -- grace-period-active --------------------------------------------------------------------------
@@ -371,6 +373,36 @@ def test_recovery_completed__fires_when_all_was_reclaimed(lab: Lab) -> None:
     lab.later(5)
     lab.fires("recovery-completed", notice, *again, client=lab.alice, server=lab.server)
     lab.clean()
+
+
+def test_recovery_completed__fires_whatever_another_server_lost(lab: Lab) -> None:
+    db = lab.mounted(lab.alice)
+    other = lab.alice.mount(lab.bob, "/home").file("db")
+    lab.alice.lock(db, 1)
+    lab.alice.lock(other, 1)
+    lab.world.wait(30)
+    for server in (lab.server, lab.bob):
+        server.boot()
+        server.notify(lab.alice, state=7)
+    lab.alice.lock(db, 1, reclaim=True)
+    lab.later(5)
+    found = lab.fires("recovery-completed", client=lab.alice, server=lab.server)
+    assert "1 lock(s)" in found.message
+
+
+def test_whether_a_host_lives_on_is_asked_of_its_own_connections(lab: Lab) -> None:
+    db = lab.mounted(lab.alice, lab.bob)
+    for client in (lab.alice, lab.bob):
+        client.lock(db, 1, reply="DENIED")
+    lab.alice.notify(lab.server)
+    lab.alice.lock(db, 1)
+    s = View(lab).s
+    (notice,) = s.reboots.notices
+    lives = Lives(s)
+    for by_host in (lives._lock_flows, lives._mounts):
+        others: dict[int, Any] = dict.fromkeys(by_host.keys() - {notice.victim})
+        by_host.update(others)
+    assert (lives.on(notice) is not None) == (lab.terrain != "ganesha6")
 
 
 def test_recovery_completed__silent_when_a_lock_was_not_reclaimed(lab: Lab) -> None:
