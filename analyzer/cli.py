@@ -115,7 +115,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"lockscope {__version__}")
-    verbs = top.add_subparsers(metavar="VERB", dest="verb", required=True, parser_class=_Parser)
+    verbs = top.add_subparsers(
+        metavar="VERB", dest="verb", required=True, parser_class=_Parser, prog=top.prog
+    )
     _add_analyze(verbs)
     _add_locks(verbs)
     _add_mounts(verbs)

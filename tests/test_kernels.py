@@ -90,6 +90,14 @@ def test_stages_in_threads_compile_one_at_a_time(monkeypatch: pytest.MonkeyPatch
     assert inside == ["in", "out"] * 4
 
 
+def test_where_the_data_of_an_array_are() -> None:
+    matrix = np.arange(12).reshape(3, 4)
+    fixed = np.arange(3)
+    fixed.flags.writeable = False
+    for given in (matrix, matrix[1:, ::2], matrix.T, fixed, np.zeros(0), np.frombuffer(b"abc", np.uint8)):
+        assert kernels.address(given) == given.ctypes.data
+
+
 def test_tables_windows_and_results_pass_both_ways() -> None:
     raw = np.arange(16, dtype=np.uint8)
     window = np.ndarray(13, np.dtype("<u4"), raw.data, strides=(1,))  # a word at every byte

@@ -11,7 +11,6 @@ Never: is asked about what merely lies in a directory; writes to a disk.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +36,7 @@ class Converted:
     """A capture as editcap hands it over."""
 
     def __init__(self, path: str) -> None:
+        import shutil
         import subprocess
 
         tool = shutil.which(TOOL)

@@ -411,11 +411,10 @@ class NfsRecords:
 
     def _describe(self, fhs: I32, columns: Columns, prefix: str) -> None:
         new = self._handles.undescribed(fhs)
-        valid = columns.valid[f"{prefix}fileid"]
-        for i in new.tolist():
-            if valid[i]:
-                said = (int(columns.unsigned(f"{prefix}{n}")[i]) for n in ("fsid", "fileid", "nlink", "size"))
-                self._handles.describe(int(fhs[i]), *said)
+        new = new[columns.valid[f"{prefix}fileid"][new]]
+        said = (columns.unsigned(f"{prefix}{name}")[new] for name in ("fsid", "fileid", "nlink", "size"))
+        for described in zip(fhs[new].tolist(), *(column.tolist() for column in said), strict=True):
+            self._handles.describe(*described)
 
     def _fresh(self, memory: Bytes, starts: I64, stops: I64, dirs: I32, fhs: I32) -> NDArray[np.int8]:
         if self._used + len(starts) > NAMES_REMEMBERED:  # forgetting only repeats what was said

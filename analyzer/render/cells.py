@@ -49,11 +49,11 @@ COLUMNS = TABLES["calls"]
 HOSTS = ("client", "server")
 PATHS = ("path", "dir_path")
 KINDS = {"int": INT, "uint": UINT, "time": TIME, "duration": DURATION, "wire": TEXT, "hex": HEX}
-REPEATING = (
+REPEATING = {
     *("client", "client_port", "server", "server_port", "transport"),
     *("program", "version", "procedure", "rpc_status", "status", "auth", "uid", "gid", "machine"),
     *("retransmits", "count", "data_length", "stable", "committed", "eof"),
-)
+}
 """Columns that mostly say what they said in a row a little before."""
 MOST_WORDS = 8 << 20  # bytes of words that are known at once
 MOST_FORMS = 64

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -27,6 +26,8 @@ BATCH = 1 << 16
 @contextlib.contextmanager
 def whole_file(path: str) -> Iterator[Path]:
     """A path to write to; it becomes `path` when all went well."""
+    import tempfile
+
     final = Path(path)
     if final.is_dir():
         raise AnalyzerError(f"{path}: is a directory; give the name of a file")
