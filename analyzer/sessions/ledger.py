@@ -189,9 +189,10 @@ class Ledger:
 
     def _freed(self, file: File, operation: Operation | None, place: Place) -> None:
         """Something was released: which waits have nothing in their way any more?"""
+        held = file.held
         for wait in file.waits:
-            if wait.free_since is None and not file.held.conflicts(
-                wait.owner, wait.start, wait.end, wait.exclusive
+            if wait.free_since is None and not (
+                held and held.conflicts(wait.owner, wait.start, wait.end, wait.exclusive)
             ):
                 wait.free_since = place
                 wait.freed_by = operation
@@ -335,8 +336,9 @@ class Ledger:
                 if old is not lock and old not in file.believed:
                     old.client_end = End("replaced", place.frame, place.time)
         for wait in file.waits:
-            overlaps = wait.start <= lock.end and wait.end >= lock.start
-            if wait.owner is not owner and overlaps and (wait.exclusive or lock.exclusive):
+            if wait.free_since is None or wait.owner is owner:
+                continue
+            if wait.start <= lock.end and wait.end >= lock.start and (wait.exclusive or lock.exclusive):
                 wait.taken("taken" if lock.how == "reply" else "turn", place)
 
     def _executed(
