@@ -456,6 +456,12 @@ class Ledger:
                 wait.file.waits.remove(wait)
             self.waiting.ends(wait)
 
+    def leave_wait(self, wait: Wait) -> None:
+        """Nobody is to know of a wait any more, whether it goes on or not."""
+        if wait in wait.file.waits:
+            wait.file.waits.remove(wait)
+        self.waiting.leave(wait)
+
     def _denied(self, operation: Operation, answer: Answer) -> None:
         """DENIED or BLOCKED: by which lock?"""
         file, owner = operation.file, operation.owner

@@ -75,21 +75,23 @@ class Retention:
 
     def _history(self, ledger: Ledger, limit: int) -> None:
         """Locks, waits and callbacks that are over."""
-        for kind, over, cut in (
-            (ledger.locks, lock_over, _cut_lock),
-            (ledger.waits, _wait_over, _cut_wait),
-            (ledger.offers, _offer_over, _cut_offer),
+        for kind, over, cut, leave in (
+            (ledger.locks, lock_over, _cut_lock, _leave_lock),
+            (ledger.waits, _wait_over, _cut_wait, ledger.leave_wait),
+            (ledger.offers, _offer_over, _cut_offer, _cut_offer),
         ):
-            self._trim(kind, over, cut, limit)
+            self._trim(kind, over, cut, leave, limit)
 
     def _trim(
         self,
         items: list[Any],
         over: Callable[[Any], int | None],
         cut: Callable[[Any], None],
+        leave: Callable[[Any], None],
         limit: int,
     ) -> None:
-        """Drop the items that ended before the limit, and the oldest of those that are too many."""
+        """Drop the items that ended before the limit, and the oldest of those that are too many: what stands
+        of these is left, as if it had never been."""
         ends = sorted(end for item in items if (end := over(item)) is not None and end >= limit)
         if len(ends) > self.most:
             self.dropped += len(ends) - self.most
@@ -102,8 +104,12 @@ class Retention:
                 kept.append(item)
             else:
                 cut(item)
-        self.dropped += max(0, len(kept) - MOST_STANDING)
-        items[:] = kept[-MOST_STANDING:]
+        excess = max(0, len(kept) - MOST_STANDING)
+        self.dropped += excess
+        for item in kept[:excess]:
+            leave(item)
+            cut(item)
+        items[:] = kept[excess:]
 
     def _ledger(self, s: Sessions, ledger: Ledger, limit: int, lately: int) -> None:
         """Files and owners that nothing is about any more."""
@@ -229,6 +235,11 @@ def _cut_lock(lock: Lock) -> None:
     _cut_operation(lock.request)
     lock.unlock = lock.lost = lock.refusal = None
     lock.denials = lock.reclaimed = ()
+
+
+def _leave_lock(lock: Lock) -> None:
+    for page in (lock.file.held, lock.file.believed):  # perhaps the same one
+        page.drop(lock)
 
 
 def _cut_wait(wait: Wait) -> None:

@@ -40,16 +40,26 @@ class Waiting:
 
     def ends(self, wait: Wait) -> None:
         """Nobody waits any more."""
+        if self._taken(wait):
+            self._ended.append((_latest(wait), wait))
+
+    def leave(self, wait: Wait) -> None:
+        """Forget a wait, though it goes on."""
+        if self._taken(wait):
+            self._forget(wait)
+
+    def _taken(self, wait: Wait) -> bool:
+        """Take a wait from the open ones; whether it was one."""
         owners = self._open.get(wait.client, {})
         waits = owners.get(wait.owner, [])
         if wait not in waits:
-            return
+            return False
         waits.remove(wait)
         if not waits:
             del owners[wait.owner]
         if not owners:
             del self._open[wait.client]
-        self._ended.append((_latest(wait), wait))
+        return True
 
     def of_owner(self, owner: Owner) -> list[Wait]:
         """What an owner waits for."""
@@ -74,10 +84,13 @@ class Waiting:
             if latest >= limit:
                 ended.append((latest, wait))
                 continue
-            waits = self._by_svid[_svid(wait)]
-            waits.remove(wait)
-            if not waits:
-                del self._by_svid[_svid(wait)]
+            self._forget(wait)
+
+    def _forget(self, wait: Wait) -> None:
+        waits = self._by_svid[_svid(wait)]
+        waits.remove(wait)
+        if not waits:
+            del self._by_svid[_svid(wait)]
 
 
 def _svid(wait: Wait) -> tuple[int, int]:

@@ -103,6 +103,29 @@ def test_a_storm_is_cut_short_and_counted(endless: Path) -> None:
     assert made.dropped >= CYCLES - 50
 
 
+def test_of_what_stands_in_excess_nothing_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(retention, "MOST_STANDING", 2)
+    lab = Lab()
+    file = lab.mounted(lab.alice, lab.bob)
+    for svid in range(5):
+        lab.alice.lock(file, svid, 10 * svid, 10)
+        lab.bob.wait_for(file, svid, 10 * svid, 10)
+    lab.world.write(tmp_path / "excess.pcap")
+    fed = Fed(tmp_path / "excess.pcap")
+    fed.until(fed.stream.end)
+    s = fed.engine.sessions
+    made = Retention(24 * HOUR)
+    made.forget(s, s.end)
+    (page,) = {one.held for one in s.ledger.files.values() if one.held}
+    assert [lock.number for lock in page] == [lock.number for lock in s.ledger.locks] == [4, 5]
+    waiting = list(s.ledger.waiting.of_client(s.ledger.waits[0].client))
+    assert waiting == s.ledger.waits == s.ledger.waits[0].file.waits
+    assert [wait.request.svid for wait in waiting] == [3, 4]
+    assert len(s.ledger.waiting) == 2
+    assert made.dropped == 6
+    evaluate(s)
+
+
 def test_hosts_that_come_and_go(monkeypatch: pytest.MonkeyPatch, endless: Path) -> None:
     monkeypatch.setattr(retention, "MOST_NAMED", 1)
     fed = Fed(endless)
