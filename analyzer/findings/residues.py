@@ -13,6 +13,7 @@ Never: judges bytes that were released; `residual-range-after-unlock` has anothe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from analyzer.findings.refusals import Refusal, because_of
@@ -67,7 +68,7 @@ def residues(s: Sessions) -> Iterator[Residue]:
         if s.end - used < s.settings[UNUSED] and not gone:
             continue
         refused = [each for one in locks[:LOOKED_INTO] for each in because_of(one, released)]
-        waits = [wait for wait in file.waits[:LOOKED_INTO] if _is_behind(wait, owner)]
+        waits = [wait for wait in islice(file.waits, LOOKED_INTO) if _is_behind(wait, owner)]
         extents = [(low, high) for low, high, _ in pieces]
         yield Residue(lock, unlock, extents, s.end - used, refused, waits, gone)
 

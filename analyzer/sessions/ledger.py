@@ -134,10 +134,12 @@ class Ledger:
             self.end_wait(wait, End("cancel", operation.call.frame, operation.call.time))
             return
         assert operation.file is not None
+        svid, start, end = operation.svid, operation.start, operation.end
         for wait in operation.file.waits:
-            same = operation.identity == wait.request.identity and operation.start == wait.start
-            if same and operation.end == wait.end and not _of_one_host(operation, wait.request):
-                wait.cancelled = operation
+            if wait.request.svid == svid and wait.start == start and wait.end == end:
+                same = operation.identity == wait.request.identity
+                if same and not _of_one_host(operation, wait.request):
+                    wait.cancelled = operation
 
     def _release(self, operation: Operation) -> None:
         file, owner, call = operation.file, operation.owner, operation.call
@@ -171,8 +173,8 @@ class Ledger:
             self.give_up(next(iter(file.pending)))
         if not file.waits:
             return
-        for wait in list(file.waits):
-            if wait.owner is owner and wait.start >= operation.start and wait.end <= operation.end:
+        for wait in list(self.waiting.of_owner(owner)):
+            if wait.file is file and wait.start >= operation.start and wait.end <= operation.end:
                 self.end_wait(wait, end)
         self._freed(file, operation, Place(call.frame, call.time))
 
@@ -420,7 +422,7 @@ class Ledger:
         operation.wait = wait
         for lock in wait.blockers:
             lock.waiters += 1
-        file.waits.append(wait)
+        file.waits[wait] = None
         self.waits.append(wait)
         self.waiting.begins(wait)
         self.on_wait(wait)
@@ -435,16 +437,11 @@ class Ledger:
         )
 
     def _open_wait(self, operation: Operation) -> Wait | None:
-        file = operation.file
-        if file is not None:
-            for wait in file.waits:
-                if (
-                    wait.owner is operation.owner
-                    and wait.start == operation.start
-                    and wait.end == operation.end
-                    and wait.exclusive == operation.exclusive
-                ):
-                    return wait
+        owner, extent = operation.owner, (operation.start, operation.end)
+        for wait in self.waiting.of_owner(owner) if owner is not None else ():
+            same = wait.file is operation.file and (wait.start, wait.end) == extent
+            if same and wait.exclusive == operation.exclusive:
+                return wait
         return None
 
     def end_wait(self, wait: Wait, end: End) -> None:
@@ -452,14 +449,12 @@ class Ledger:
         if wait.ended is None:
             wait.ended = end
             wait.taken(end.reason, Place(end.frame, end.time))
-            if wait in wait.file.waits:
-                wait.file.waits.remove(wait)
+            wait.file.waits.pop(wait, None)
             self.waiting.ends(wait)
 
     def leave_wait(self, wait: Wait) -> None:
         """Nobody is to know of a wait any more, whether it goes on or not."""
-        if wait in wait.file.waits:
-            wait.file.waits.remove(wait)
+        wait.file.waits.pop(wait, None)
         self.waiting.leave(wait)
 
     def _denied(self, operation: Operation, answer: Answer) -> None:

@@ -166,7 +166,7 @@ class File:
     model: Model = LINUX
     held: Page[Lock] = field(default_factory=Page)  # S
     believed: Page[Lock] = field(init=False)  # C: as long as both say the same, the same page
-    waits: list[Wait] = field(default_factory=list)  # open ones
+    waits: dict[Wait, None] = field(default_factory=dict)  # open ones, in order
     unlocks: dict[Owner, list[Operation]] = field(default_factory=dict)  # the last ones, in order
     pending: dict[Operation, None] = field(default_factory=dict)  # UNLOCKs without an answer yet, in order
     unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)

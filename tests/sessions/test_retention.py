@@ -119,7 +119,7 @@ def test_of_what_stands_in_excess_nothing_is_known(monkeypatch: pytest.MonkeyPat
     (page,) = {one.held for one in s.ledger.files.values() if one.held}
     assert [lock.number for lock in page] == [lock.number for lock in s.ledger.locks] == [4, 5]
     waiting = list(s.ledger.waiting.of_client(s.ledger.waits[0].client))
-    assert waiting == s.ledger.waits == s.ledger.waits[0].file.waits
+    assert waiting == s.ledger.waits == list(s.ledger.waits[0].file.waits)
     assert [wait.request.svid for wait in waiting] == [3, 4]
     assert len(s.ledger.waiting) == 2
     assert made.dropped == 6

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from analyzer.sessions.ledger import WAIT_REMEMBERED
+from analyzer.sessions.model import Wait
 from tests.findings.lab import Lab
 
 ROUNDS = 5
@@ -61,3 +64,23 @@ def test_a_server_that_calls_back_for_long_means_the_same_wait(lab: Lab) -> None
     ledger = lab.world.analyze().sessions.ledger
     mine = [offer for offer in ledger.offers if offer.operation.svid == 2]
     assert [offer.wait for offer in mine] == [ledger.waits[0]] * 4
+
+
+def test_who_asks_again_or_gives_up_is_not_compared_with_all_who_wait(lab: Lab) -> None:
+    class Crowd(dict[Wait, None]):
+        def __iter__(self) -> Iterator[Wait]:
+            raise AssertionError("everybody was asked")
+
+    db = lab.mounted(lab.alice, lab.bob)
+    lab.alice.lock(db, 1)
+    for svid in range(2, 6):
+        lab.bob.wait_for(db, svid)
+    lab.bob.wait_for(db, 4)
+    ledger = lab.world.analyze().sessions.ledger
+    wait = ledger.waits[2]
+    wait.file.waits = Crowd(wait.file.waits)
+    (poll,) = wait.polls
+    assert ledger._open_wait(poll) is wait
+    ledger._cancel(poll)
+    assert wait.ended is not None
+    assert list(wait.file.waits.keys()) == [one for one in ledger.waits if one is not wait]
