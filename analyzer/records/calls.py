@@ -398,8 +398,8 @@ class _Kinds:
         code = np.zeros(len(m.program), np.intp)
         for column in (m.program, m.version, m.procedure):
             unique, place = distinct(column)
-            if len(unique) > 1:
-                code = distinct(code * len(unique) + place)[1]
+            code = code * len(unique) + place
+        _, code = distinct(code)
         _, first = first_of_each(code)
         numbers = (column[first].tolist() for column in (m.program, m.version, m.procedure))
         self._kinds: list[Kind] = list(zip(*numbers, strict=True))
