@@ -7,9 +7,10 @@ some were told that they cannot have them now: no rule has anything to say of th
 settled as soon as nobody can repeat or answer their requests any more, and are let go of, or memory would
 grow with the capture. What rules ask of all locks there ever were is kept as numbers: who has had a file, who
 used a name last, when a file was last given away, how long it is held. A lock that spans what may turn out to
-be a restart (a MNT of its client, another write verifier or a FREE_ALL at its server) stays, and so do all on
-a file that somebody waits for. So does the last one of a file if an UNLOCK of another range ended it: some
-servers free only what matches a lock exactly, and whoever is refused there hours later is so for that reason.
+be a restart (a MNT of its client, another write verifier or a FREE_ALL at its server) stays, and so does one
+that stood while somebody waited for its file. So does the last one of a file that anybody waited for, which
+may be handed over, and of one that an UNLOCK of another range ended: some servers free only what matches a
+lock exactly, and whoever is refused there hours later is so for that reason.
 
 Never: lets go of a lock that a rule could name; takes part where all locks are wanted as a table.
 """
@@ -38,7 +39,7 @@ HAD_KEPT = 1 << 15  # pairs of a client and a file it has locked, at the least
 NAMES_KEPT = 1 << 16  # names under which clients have locked
 FILES_KEPT = 1 << 12  # that were locked last, of which it is known how long they are held, at the least
 HOLDS_KEPT = 64  # of one file: the first ones tell what is usual there
-UNEVEN_KEPT = 1 << 12  # files whose last lock stays for the UNLOCK of another range that ended it
+LAST_KEPT = 1 << 12  # files of which the last lock stays
 NEVER = -1
 QUIETLY = ("unlock", "replaced")  # by its own owner
 
@@ -99,20 +100,20 @@ class Settled:
         looked_at, kept = locks[:old], []
         locks[:old] = ()
         looked_at.reverse()
-        uneven: dict[File, Lock] = {}  # the last of each file, so far
+        last: dict[File, Lock] = {}  # of each file of which it stays, so far
         while looked_at:
             lock = looked_at.pop()  # nobody else has it any more
             if not is_settled(lock):
                 kept.append(lock)
                 continue
-            if uneven and lock.file in uneven:
-                self._let_go(uneven.pop(lock.file))
-            if _ended_unevenly(lock) and len(uneven) < UNEVEN_KEPT:
-                uneven[lock.file] = lock
+            if last and lock.file in last:
+                self._let_go(last.pop(lock.file))
+            if (_ended_unevenly(lock) or lock.file in is_settled.awaited) and len(last) < LAST_KEPT:
+                last[lock.file] = lock
             else:
                 self._let_go(lock)
-        if uneven:
-            kept = sorted([*kept, *uneven.values()], key=_request)
+        if last:
+            kept = sorted([*kept, *last.values()], key=_request)
         locks[:0] = kept
 
     def _let_go(self, lock: Lock) -> None:
@@ -192,12 +193,29 @@ def _has_answer(operation: Operation) -> bool:
 
 
 def _wanted(s: Sessions) -> set[File | None]:
-    """Files that somebody waits for, or did: with BLOCKED, very long, or still without an answer."""
-    files = {wait.file for wait in s.ledger.waits} | {operation.file for operation, _ in s.slow}
+    """Files that somebody waited for without being told BLOCKED: very long, or still without an answer."""
     since = s.end - LATELY
-    return files | {
+    return {operation.file for operation, _ in s.slow} | {
         one.file for one in s.operations.open.values() if not one.answers and one.call.time >= since
     }
+
+
+def _awaited(s: Sessions) -> dict[File, tuple[list[int], list[int]]]:
+    """When somebody waited for each file: where the stretches begin, and where they end."""
+    waits: dict[File, list[tuple[int, int]]] = {}
+    for wait in s.ledger.waits:
+        end = s.end if wait.ended is None else wait.ended.time
+        waits.setdefault(wait.file, []).append((wait.since.time, end))
+    awaited: dict[File, tuple[list[int], list[int]]] = {}
+    for file, stretches in waits.items():
+        begins, ends = awaited[file] = [], []
+        for begin, end in sorted(stretches):
+            if ends and begin <= ends[-1]:
+                ends[-1] = max(ends[-1], end)
+            else:
+                begins.append(begin)
+                ends.append(end)
+    return awaited
 
 
 class _IsSettled:
@@ -208,6 +226,7 @@ class _IsSettled:
         later; `wanted`: files of which all locks stay."""
         self._wanted = wanted
         self._closed = closed
+        self.awaited = _awaited(s)
         self._named: set[Lock] = {found.lock for found in s.intrusions.found}
         self._named.update(fate.lock for fate in s.fates.seen)
         self._named.update(overlap.winner for overlap in s.ledger.overlaps)
@@ -239,13 +258,21 @@ class _IsSettled:
             and _granted_once(lock.request)
             and (unlock is None or (unlock.call.serial < self._closed and _granted_once(unlock)))
             and lock.monitored
+            and not lock.waiters
             and not (lock.reclaimed or lock.owner.is_shared)
             and all(answer.status == op.DENIED for _, answer in lock.denials)
             and lock.lost is None
             and lock.file not in self._wanted
+            and not (lock.file in self.awaited and self._was_awaited(lock, server.time))
             and lock not in self._named
             and not (_spans(lock.granted.time, server.time, self.times) and self._spans_its_own(lock))
         )
+
+    def _was_awaited(self, lock: Lock, end: int) -> bool:
+        """Whether anybody waited for the file while it stood."""
+        begins, ends = self.awaited[lock.file]
+        at = bisect_left(ends, lock.granted.time)
+        return at < len(ends) and begins[at] <= end
 
     def _spans_its_own(self, lock: Lock) -> bool:
         """Whether it stood when something happened to its client, server or file."""

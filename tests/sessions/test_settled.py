@@ -108,6 +108,23 @@ def test_locks_for_which_others_were_refused_are_gone(tmp_path: Path) -> None:
     assert len(kept) < 6
 
 
+def test_only_locks_that_stood_while_somebody_waited_stay(tmp_path: Path) -> None:
+    lab = Lab()
+    db = lab.mounted(lab.alice, lab.bob)
+    for _ in range(3):
+        lab.alice.lock(db, 1)
+        lab.bob.wait_for(db, 2)
+        lab.alice.unlock(db, 1)
+        lab.server.granted(lab.bob, db, 2)
+        lab.bob.unlock(db, 2)
+        quiet(lab, db, ROUNDS)
+    quiet(lab, other(lab))
+    small, kept = let_go(lab, tmp_path)
+    assert small.engine.sessions.settled.count > 3 * (ROUNDS - 2)
+    turns = [lock for lock in kept if lock.owner.svid in (1, 2)]
+    assert [lock.owner.svid for lock in turns] == [1, 2] * 3
+
+
 def test_what_may_be_repeated_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(settled, "REQUESTS_KEPT", 8)
     lab = Lab()
@@ -322,7 +339,7 @@ def test_a_refusal_long_after_an_uneven_release_is_explained(tmp_path: Path) -> 
 @pytest.mark.parametrize("why", ["granted since", "too many files", "shared"])
 def test_an_uneven_release_is_forgotten(why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if why == "too many files":
-        monkeypatch.setattr(settled, "UNEVEN_KEPT", 0)
+        monkeypatch.setattr(settled, "LAST_KEPT", 0)
     lab = Lab()
     if why == "shared":
         db = lab.mounted(lab.alice, lab.bob)
