@@ -172,10 +172,12 @@ class Operations:
 
     def request(self, call: Call) -> tuple[Operation | None, bool]:
         """Take in a request call; return its operation and whether it is a new one."""
+        if len(self.open) >= OPEN_KEPT:
+            self._evict()
         first = self.open.get(call.retransmit_of) if call.retransmit_of >= 0 else None
         if first is not None:
             first.copies = with_one_more(first.copies, call)
-            self._enter(call.serial, first)
+            self.open[call.serial] = first
             return first, False
         form = FORMS.get(call.procedure)
         if form is None:
@@ -184,7 +186,7 @@ class Operations:
         operation = _operation(kind, call, is_async)
         if is_plain:
             call.args = IN_OPERATION
-        self._enter(call.serial, operation)
+        self.open[call.serial] = operation
         self.requests += 1
         if is_async:
             key = (kind, call.src, call.dst)
@@ -238,12 +240,11 @@ class Operations:
         model = UNKNOWN if operation.kind == "GRANTED" else self.servers.model(operation.fh)
         return model.same_cookie(operation.cookie, cookie)
 
-    def _enter(self, serial: int, operation: Operation) -> None:
-        self.open[serial] = operation
-        if len(self.open) > OPEN_KEPT:
-            for oldest in list(islice(self.open, EVICTED)):
-                del self.open[oldest]
-            self.evicted += EVICTED
+    def _evict(self) -> None:
+        """Await no more of the oldest requests."""
+        for oldest in list(islice(self.open, EVICTED)):
+            del self.open[oldest]
+        self.evicted += EVICTED
 
 
 def _operation(kind: str, call: Call, is_async: bool) -> Operation:

@@ -262,8 +262,9 @@ class Sessions:
             self.hosts.name(call.src, caller)
             if is_other_name(call.machine, caller):
                 self.misnamed.append(operation)
-        servers = self.lock_servers.setdefault(call.src, {})
-        servers.setdefault(call.dst, {}).setdefault(call.version, operation)
+        if call.version not in self.asks(call.src, call.dst):
+            servers = self.lock_servers.setdefault(call.src, {})
+            servers.setdefault(call.dst, {})[call.version] = operation
         if operation.is_async:
             self.asynchronous.append(operation)
         self.ledger.asked(operation)
