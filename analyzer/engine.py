@@ -228,9 +228,9 @@ def analyze(
 
     `compiled` None lets the size decide. `on_compile` is called once if kernels must be compiled first,
     `on_progress` per block with bytes read and total (None for a pipe). `whole` False lets go of locks of
-    which no rule has anything to say, where captures are large: findings are the same, memory does not grow
-    with the capture, and tables of locks lack rows. `names_only` follows what names files, for taps, and
-    finds nothing. Raises `AnalyzerError`.
+    which no rule has anything to say: findings are the same, memory does not grow with the capture, and
+    tables of locks lack rows. `names_only` follows what names files, for taps, and finds nothing. Raises
+    `AnalyzerError`.
     """
     found, skipped = find_captures(paths)
     size = unpacked_size(found)

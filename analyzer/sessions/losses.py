@@ -14,16 +14,13 @@ Never: guesses what was missing.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Mapping, Sequence
 
 from analyzer.protocols.nlm import NLM
 from analyzer.records.events import Call
 from analyzer.sessions.connections import Connections
-from analyzer.sessions.spans import meet
+from analyzer.sessions.spans import Stretch, joined, meet, meet_joined
 
-Stretch = tuple[int, int]  # since and until, ns
 ALWAYS = -(2**63), 2**63 - 1
 
 
@@ -44,8 +41,8 @@ class Losses:
             if opened is not None:
                 service = opened.opener, opened.target, opened.port
                 to_service.setdefault(service, []).extend(self._stretches(flow))
-        self._about_locks = {pair: _joined(stretches) for pair, stretches in about_locks.items()}
-        self._to_service = {service: _joined(stretches) for service, stretches in to_service.items()}
+        self._about_locks = {pair: joined(stretches) for pair, stretches in about_locks.items()}
+        self._to_service = {service: joined(stretches) for service, stretches in to_service.items()}
 
     def _stretches(self, flow: int) -> list[Stretch]:
         """When bytes of a connection were missing."""
@@ -66,23 +63,9 @@ class Losses:
         """
         return (
             not self.whole(call.flow, since, until)
-            or _meets(self._to_service.get((call.src, call.dst, call.dport), ()), since, until)
-            or (call.program == NLM and _meets(self._about_locks.get((call.src, call.dst), ()), since, until))
+            or meet_joined(self._to_service.get((call.src, call.dst, call.dport), ()), since, until)
+            or (
+                call.program == NLM
+                and meet_joined(self._about_locks.get((call.src, call.dst), ()), since, until)
+            )
         )
-
-
-def _joined(stretches: Iterable[Stretch]) -> list[Stretch]:
-    """The same time as stretches in order, which are apart."""
-    joined: list[Stretch] = []
-    for since, until in sorted(stretches):
-        if joined and since <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(until, joined[-1][1])
-        else:
-            joined.append((since, until))
-    return joined
-
-
-def _meets(stretches: Sequence[Stretch], since: int, until: int) -> bool:
-    """Whether one of these, in order and apart, reaches into since..until."""
-    at = bisect_right(stretches, until, key=itemgetter(0))
-    return at > 0 and stretches[at - 1][1] >= since

@@ -28,6 +28,7 @@ from analyzer.sessions.lately import Lately
 from analyzer.sessions.model import File, Lock, Owner
 from analyzer.sessions.operations import LATELY, Operation
 from analyzer.sessions.servers import UNKNOWN
+from analyzer.sessions.spans import Stretch, joined, meet_joined
 
 if TYPE_CHECKING:
     from analyzer.sessions.world import Sessions
@@ -132,10 +133,9 @@ class Settled:
     def _held(self, fh: int, client: int, since: int, until: int) -> None:
         """A client had a lock of a file."""
         pair, had, holds = _pair(client, fh), self._had, self._holds
-        had.new[pair] = max(had.new.get(pair) or had.old.get(pair, 0), until)
-        known = holds.new.get(fh)
-        if known is None:
-            known = holds.new[fh] = holds.old.pop(fh, array("q"))
+        had.new[pair] = max(had.find(pair) or 0, until)
+        known = holds.find(fh)
+        known = holds.new[fh] = array("q") if known is None else known
         if len(known) < HOLDS_KEPT:
             known.append(until - since)
 
@@ -200,22 +200,13 @@ def _wanted(s: Sessions) -> set[File | None]:
     }
 
 
-def _awaited(s: Sessions) -> dict[File, tuple[list[int], list[int]]]:
-    """When somebody waited for each file: where the stretches begin, and where they end."""
-    waits: dict[File, list[tuple[int, int]]] = {}
+def _awaited(s: Sessions) -> dict[File, list[Stretch]]:
+    """When somebody waited for each file."""
+    waits: dict[File, list[Stretch]] = {}
     for wait in s.ledger.waits:
         end = s.end if wait.ended is None else wait.ended.time
         waits.setdefault(wait.file, []).append((wait.since.time, end))
-    awaited: dict[File, tuple[list[int], list[int]]] = {}
-    for file, stretches in waits.items():
-        begins, ends = awaited[file] = [], []
-        for begin, end in sorted(stretches):
-            if ends and begin <= ends[-1]:
-                ends[-1] = max(ends[-1], end)
-            else:
-                begins.append(begin)
-                ends.append(end)
-    return awaited
+    return {file: joined(stretches) for file, stretches in waits.items()}
 
 
 class _IsSettled:
@@ -263,16 +254,10 @@ class _IsSettled:
             and all(answer.status == op.DENIED for _, answer in lock.denials)
             and lock.lost is None
             and lock.file not in self._wanted
-            and not (lock.file in self.awaited and self._was_awaited(lock, server.time))
+            and not meet_joined(self.awaited.get(lock.file, ()), lock.granted.time, server.time)
             and lock not in self._named
             and not (_spans(lock.granted.time, server.time, self.times) and self._spans_its_own(lock))
         )
-
-    def _was_awaited(self, lock: Lock, end: int) -> bool:
-        """Whether anybody waited for the file while it stood."""
-        begins, ends = self.awaited[lock.file]
-        at = bisect_left(ends, lock.granted.time)
-        return at < len(ends) and begins[at] <= end
 
     def _spans_its_own(self, lock: Lock) -> bool:
         """Whether it stood when something happened to its client, server or file."""

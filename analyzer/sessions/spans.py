@@ -10,24 +10,44 @@ Never: grows by more than a few numbers a stream.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 Stream = tuple[int, int]  # flow, side
+Stretch = tuple[int, int]  # since and until, ns
 
 NEAR = 1_000_000_000  # ns between two that are one stretch
 MOST = 64  # stretches of one stream
 
 
-def meet(stretches: Iterable[tuple[int, int]], since: int, until: int) -> bool:
+def meet(stretches: Iterable[Stretch], since: int, until: int) -> bool:
     """Whether one of these stretches, in any order, reaches into since..until."""
     return any(first <= until and last >= since for first, last in stretches)
+
+
+def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """The same time as stretches in order, which are apart."""
+    apart: list[Stretch] = []
+    for since, until in sorted(stretches):
+        if apart and since <= apart[-1][1]:
+            apart[-1] = apart[-1][0], max(until, apart[-1][1])
+        else:
+            apart.append((since, until))
+    return apart
+
+
+def meet_joined(stretches: Sequence[Stretch], since: int, until: int) -> bool:
+    """Whether one of these, in order and apart, reaches into since..until."""
+    at = bisect_right(stretches, until, key=itemgetter(0))
+    return at > 0 and stretches[at - 1][1] >= since
 
 
 class Spans:
     """Stretches of time by stream."""
 
     def __init__(self) -> None:
-        self._of: dict[Stream, list[tuple[int, int]]] = {}
+        self._of: dict[Stream, list[Stretch]] = {}
 
     def add(self, stream: Stream, time: int) -> None:
         """Something of this stream was missing then."""
@@ -37,7 +57,7 @@ class Spans:
         else:
             spans.append((time, time))
 
-    def of(self, stream: Stream) -> Sequence[tuple[int, int]]:
+    def of(self, stream: Stream) -> Sequence[Stretch]:
         """The stretches of a stream."""
         return self._of.get(stream, ())
 

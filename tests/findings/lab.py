@@ -50,6 +50,14 @@ class Lab:
         self.world.wait(0.5)
         return file
 
+    def takes_turns(self, file: File) -> None:
+        """Bob waits behind alice, is called back, and gives the lock back in his turn."""
+        self.alice.lock(file, 1)
+        self.bob.wait_for(file, 2)
+        self.alice.unlock(file, 1)
+        self.server.granted(self.bob, file, 2)
+        self.bob.unlock(file, 2)
+
     def later(self, seconds: float) -> None:
         """Time passes; a bystander shows that server and capture are alive."""
         self.world.wait(seconds)

@@ -14,11 +14,7 @@ ROUNDS = 12
 def one_after_the_other(lab: Lab) -> None:
     db = lab.mounted(lab.alice, lab.bob)
     for _ in range(ROUNDS):
-        lab.alice.lock(db, 1)
-        lab.bob.wait_for(db, 2)
-        lab.alice.unlock(db, 1)
-        lab.server.granted(lab.bob, db, 2)
-        lab.bob.unlock(db, 2)
+        lab.takes_turns(db)
 
 
 def in_a_queue(lab: Lab) -> None:

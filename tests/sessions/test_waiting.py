@@ -18,11 +18,7 @@ def queued(lab: Lab) -> None:
     """Bob waits once more behind alice, and gets it."""
     db = lab.mounted(lab.alice, lab.bob)
     for _ in range(ROUNDS):
-        lab.alice.lock(db, 1)
-        lab.bob.wait_for(db, 2)
-        lab.alice.unlock(db, 1)
-        lab.server.granted(lab.bob, db, 2)
-        lab.bob.unlock(db, 2)
+        lab.takes_turns(db)
 
 
 def test_waits_of_long_ago_are_forgotten(lab: Lab) -> None:
