@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from analyzer import kernels
 from analyzer.capture.find import find_captures
 from analyzer.capture.merge import Merger, Places
@@ -169,7 +171,11 @@ class Engine:
         s.handles.tell(batch.handles, batch.described)
         for host, name in batch.names:
             s.hosts.name(host, name)
-        events = batch.events
+        withheld = np.zeros(delivery.rows, np.bool_)
+        if not self.whole:
+            requests = self.records.requests(batch)
+            withheld = s.withheld.take(requests, self.records.lives, delivery.rows)
+        events = self.records.events(batch, withheld)
         if delivery.events:
             events = sorted(events + delivery.events, key=_frame)
         s.feed(events, batch.activity)

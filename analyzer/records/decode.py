@@ -1,12 +1,12 @@
 """Messages to records: what a block of RPC messages says.
 
-In: `Messages` of a block. Out: a `Batch`: events in the order of the wire, NFS activity, names of hosts,
-counts.
+In: `Messages` of a block. Out: a `Batch`: NFS activity, names of hosts, lock requests, counts; and events in
+the order of the wire.
 
 Theory. All messages of one procedure are decoded together, by the declaration. Messages of the programs
 whose every word matters (portmap, MOUNT, NSM, NLM) become `Call` and `Reply` objects; NFSv3 stays in
-columns (`nfs`). A call waits here for its reply, so that a `Reply` can name its `Call` in whatever block
-it comes.
+columns (`nfs`), and so do the locks that somebody picks out of a batch because they are as locks should be
+(`lives`). A call waits here for its reply, so that a `Reply` can name its `Call` in whatever block it comes.
 
 Never: judges; knows what a ledger is.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +29,18 @@ from analyzer.protocols.nlm import NLM
 from analyzer.protocols.nsm import NSM
 from analyzer.protocols.portmap import PORTMAP
 from analyzer.protocols.rpc import AUTH_SYS, AUTH_SYS_BODY, AUTH_TLS
-from analyzer.records.events import Activity, Call, Event, Hole, Reply
+from analyzer.records.batch import Batch, Found, Identity, Kind, Said
+from analyzer.records.events import Call, Event, Hole, Reply
 from analyzer.records.gather import first_of_each
-from analyzer.records.handles import Described, HandleTable
-from analyzer.records.nfs import NfsRecords, Rows
-from analyzer.records.rows import RowDecoder
+from analyzer.records.handles import NO_HANDLE, HandleTable
+from analyzer.records.lives import Lives, Requests
+from analyzer.records.nfs import NfsRecords
+from analyzer.records.rows import RowDecoder, Rows
 from analyzer.records.sift import LAST_PROCEDURE, Sifter
 from analyzer.schema.program import CALL, REPLY
+from analyzer.schema.rows import Bools, Columns
 from analyzer.schema.scalar import decode_one
-from analyzer.tables import UDP, Bytes, Messages, first_rows
+from analyzer.tables import I32, I64, UDP, Bytes, Messages, first_rows
 
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 NAMING = (MOUNT,)
@@ -52,19 +55,7 @@ CALLBACKS = (5, 10)  # NLM GRANTED, GRANTED_MSG: the caller is the server of the
 
 REPLY_COLUMNS = ("frame", "time", "status", "damage", "low", "high")
 
-Kind = tuple[int, int, int]  # program, version, procedure
-Identity = tuple[int | None, bytes | None]  # uid, machine name
 NOBODY: Identity = (None, None)
-
-
-class Batch(NamedTuple):
-    """What a block says."""
-
-    events: list[Event]
-    activity: Activity
-    names: list[tuple[int, bytes]]  # host, machine name in its NFS credentials
-    described: list[Described]
-    handles: int  # rows of the handle table known by now
 
 
 class Records:
@@ -76,6 +67,7 @@ class Records:
         self._followed = NAMING if names_only else FOLLOWED
         self._faults = faults
         self.handles = HandleTable(compiled, faults)
+        self.lives = Lives(compiled)
         self._sift = Sifter(compiled)
         self._nfs = NfsRecords(compiled, self.handles, names_only)
         self._decoders: dict[tuple[Kind, int], RowDecoder | None] = {}
@@ -93,17 +85,30 @@ class Records:
         rest = sifted.rest
         is_call = m.reply[rest] == 0
         self._count(m, sifted.asked, rest[is_call])
-        found: list[tuple[int, Event]] = []
         remarkable = _remarkable(m, rest, self._followed)
-        found.extend(self._calls(memory, m, rest[remarkable & is_call]))
-        more, activity = self._nfs.decode(memory, m, sifted)
-        found.extend(more)
-        found.extend(self._replies(memory, m, rest[remarkable & ~is_call]))
-        found.extend(self._unseen_calls(m, rest))
-        found.sort(key=_row)
+        asked = [self._asked(memory, m, *group) for group in _groups(m, rest[remarkable & is_call])]
+        others, activity = self._nfs.decode(memory, m, sifted)
+        replies = rest[remarkable & ~is_call]
+        answered = [self._answered(memory, m, *group) for group in _groups(m, replies[m.call[replies] >= 0])]
+        others.extend(self._unseen_calls(m, rest))
         names = self._machine_names(memory, m, sifted.calls)
         described, self.handles.described = self.handles.described, []
-        return Batch([event for _, event in found], activity, names, described, self.handles.count)
+        return Batch(memory, m, asked, answered, others, activity, names, described, self.handles.count)
+
+    def events(self, batch: Batch, withheld: Bools) -> list[Event]:
+        """The events of a batch in the order of the wire, without the messages that are `withheld`."""
+        found: list[Found] = []
+        for said in batch.asked:
+            found.extend(self._calls(batch, said, ~withheld[said.rows]))
+        found.extend(batch.others)
+        for said in batch.answered:
+            found.extend(self._replies(batch, said, ~withheld[said.rows]))
+        found.sort(key=_row)
+        return [event for _, event in found]
+
+    def requests(self, batch: Batch) -> Requests | None:
+        """The lock requests of a batch, if any lock was asked for."""
+        return self.lives.requests(batch, self._identity)
 
     def forget(self, limit: int) -> None:
         """Calls from before `limit` (ns) are not answered any more."""
@@ -125,25 +130,34 @@ class Records:
 
     # -- calls --------------------------------------------------------------------------------
 
-    def _calls(self, memory: Bytes, m: Messages, rows: Rows) -> Iterator[tuple[int, Event]]:
-        if not len(rows):
-            return
-        for kind, group in _groups(m, rows):
-            args, faults = self._decode(memory, m, group, kind, CALL)
-            is_callback = kind[0] == NLM and kind[2] in CALLBACKS
-            owners = (m.src if is_callback else m.dst)[group].tolist()
-            handles = self.handles.intern_many(owners, [values.get("fh", b"") for values in args])
-            if kind[0] == NLM:
-                self.handles.locked(handles, (m.dst if is_callback else m.src)[group].tolist())
-            who = self._identities(memory, m, group)
-            columns = (getattr(m, name)[group].tolist() for name in CALL_COLUMNS)
-            calls = list(
-                map(Call, *columns, *map(repeat, kind), args, faults, handles, *zip(*who, strict=True))
-            )
-            self._open.update((call.serial, call) for call in calls)
-            while len(self._open) > CALLS_KEPT:
-                self._open.popitem(last=False)
-            yield from zip(group.tolist(), calls, strict=True)
+    def _asked(self, memory: Bytes, m: Messages, kind: Kind, rows: Rows) -> Said:
+        columns, faults = self._decode(memory, m, rows, kind, CALL)
+        is_callback = kind[0] == NLM and kind[2] in CALLBACKS
+        owners, users = (m.src, m.dst) if is_callback else (m.dst, m.src)
+        handles = self._handles(memory, columns, owners[rows])
+        if kind[0] == NLM:
+            self.handles.locked(handles, users[rows])
+        return Said(kind, rows, np.arange(len(rows)), columns, faults, handles)
+
+    def _handles(self, memory: Bytes, columns: Columns | None, owners: I64) -> I32:
+        """The file handle that each message names, NO_HANDLE where it names none."""
+        if columns is None or "fh" not in columns.start:
+            return np.full(len(owners), NO_HANDLE, np.int32)
+        starts = np.where(columns.valid["fh"], columns.start["fh"], -1)
+        return self.handles.intern(memory, starts, np.ascontiguousarray(columns.stop["fh"]), owners)
+
+    def _calls(self, batch: Batch, said: Said, chosen: Bools) -> Iterator[Found]:
+        kind, m, wanted = said.kind, batch.messages, np.flatnonzero(chosen)
+        rows = said.rows[wanted]
+        args = self._values(batch, said, CALL, wanted)
+        who = self._identities(batch.memory, m, rows)
+        columns = (getattr(m, name)[rows].tolist() for name in CALL_COLUMNS)
+        faults, handles = said.faults[wanted].tolist(), said.handles[wanted].tolist()
+        calls = list(map(Call, *columns, *map(repeat, kind), args, faults, handles, *zip(*who, strict=True)))
+        self._open.update((call.serial, call) for call in calls)
+        while len(self._open) > CALLS_KEPT:
+            self._open.popitem(last=False)
+        return zip(rows.tolist(), calls, strict=True)
 
     def _identities(self, memory: Bytes, m: Messages, rows: Rows) -> list[Identity]:
         """uid and machine name of each call, from its AUTH_SYS credentials, as far as they were captured."""
@@ -156,16 +170,18 @@ class Records:
             if flavor != AUTH_SYS or start < 0:
                 found.append(NOBODY)
                 continue
-            body = bytes(view[start : start + size])
-            who = self._known.get(body)
-            if who is None:
-                values = decode_one(AUTH_SYS_BODY, body).values
-                who = values.get("uid"), values.get("machinename")
-                if len(self._known) >= IDENTITIES:
-                    self._known.clear()
-                self._known[body] = who
-            found.append(who)
+            found.append(self._identity(bytes(view[start : start + size])))
         return found
+
+    def _identity(self, body: bytes) -> Identity:
+        who = self._known.get(body)
+        if who is None:
+            values = decode_one(AUTH_SYS_BODY, body).values
+            who = values.get("uid"), values.get("machinename")
+            if len(self._known) >= IDENTITIES:
+                self._known.clear()
+            self._known[body] = who
+        return who
 
     def _machine_names(self, memory: Bytes, m: Messages, calls: Rows) -> list[tuple[int, bytes]]:
         """The name that each host gives itself in its first NFS call; lock calls tell the others."""
@@ -183,31 +199,33 @@ class Records:
 
     # -- replies ------------------------------------------------------------------------------
 
-    def _replies(self, memory: Bytes, m: Messages, rows: Rows) -> Iterator[tuple[int, Event]]:
-        rows = rows[m.call[rows] >= 0]
-        if not len(rows):
-            return
-        for kind, group in _groups(m, rows):
-            good = m.status[group] == 0
-            results: list[dict[str, Any]] = [{} for _ in group]
-            faults = [-1] * len(group)
-            chosen = np.flatnonzero(good)
-            if len(chosen):
-                values, wrong = self._decode(memory, m, group[chosen], kind, REPLY)
-                for i, value, fault in zip(chosen.tolist(), values, wrong, strict=True):
-                    results[i], faults[i] = value, fault
-            numbers = group.tolist()
-            calls = [
-                self._open.get(serial) or self._rebuilt(m, row, kind)
-                for row, serial in zip(numbers, m.call[group].tolist(), strict=True)
-            ]
-            columns = (getattr(m, name)[group].tolist() for name in REPLY_COLUMNS)
-            replies = list(map(Reply, *columns, calls, results, faults))
-            if kind[0] == MOUNT:
-                for reply in replies:
-                    if handle := reply.result.get("fh"):
-                        reply.fh = self.handles.intern_one(reply.call.dst, handle)
-            yield from zip(numbers, replies, strict=True)
+    def _answered(self, memory: Bytes, m: Messages, kind: Kind, rows: Rows) -> Said:
+        good = np.flatnonzero(m.status[rows] == 0)
+        columns, wrong = self._decode(memory, m, rows[good], kind, REPLY)
+        faults: I64 = np.full(len(rows), -1)
+        faults[good] = wrong
+        handles: I32 = np.full(len(rows), NO_HANDLE, np.int32)
+        if kind[0] == MOUNT:
+            handles[good] = self._handles(memory, columns, m.src[rows[good]])
+        return Said(kind, rows, good, columns, faults, handles)
+
+    def _replies(self, batch: Batch, said: Said, chosen: Bools) -> Iterator[Found]:
+        kind, m, wanted = said.kind, batch.messages, np.flatnonzero(chosen)
+        is_good = chosen[said.decoded]
+        results: list[dict[str, Any]] = [{} for _ in said.rows]
+        values = self._values(batch, said, REPLY, np.flatnonzero(is_good))
+        for i, value in zip(said.decoded[is_good].tolist(), values, strict=True):
+            results[i] = value
+        rows = said.rows[wanted]
+        calls = [
+            self._open.get(serial) or self._rebuilt(m, row, kind)
+            for row, serial in zip(rows.tolist(), m.call[rows].tolist(), strict=True)
+        ]
+        columns = (getattr(m, name)[rows].tolist() for name in REPLY_COLUMNS)
+        said_in_them = (results[i] for i in wanted.tolist())
+        faults, handles = said.faults[wanted].tolist(), said.handles[wanted].tolist()
+        replies = list(map(Reply, *columns, calls, said_in_them, faults, handles))
+        return zip(rows.tolist(), replies, strict=True)
 
     @staticmethod
     def _rebuilt(m: Messages, row: int, kind: Kind) -> Call:
@@ -232,7 +250,7 @@ class Records:
             {},
         )
 
-    def _unseen_calls(self, m: Messages, rest: Rows) -> Iterator[tuple[int, Event]]:
+    def _unseen_calls(self, m: Messages, rest: Rows) -> Iterator[Found]:
         """Replies over UDP to calls that were not captured, between ports that locks were asked through."""
         rows = rest[m.transport[rest] == UDP]
         columns = (getattr(m, name)[rows].tolist() for name in ("flow", "reply", "program", "call"))
@@ -244,20 +262,28 @@ class Records:
 
     def _decode(
         self, memory: Bytes, m: Messages, rows: Rows, kind: Kind, direction: int
-    ) -> tuple[list[dict[str, Any]], list[int]]:
+    ) -> tuple[Columns | None, I64]:
         decoder = self._decoder(kind, direction)
         if decoder is None:
-            return [{} for _ in rows], [-1] * len(rows)
+            return None, np.full(len(rows), -1)
         there = m.body[rows] >= 0
         kept = np.where(there, m.body_kept[rows], 0)
         size = np.where(there, m.body_size[rows], -1)
-        values, faults = decoder.decode(memory, np.where(there, m.body[rows], 0), kept, size)
-        for fault, row in zip(faults, rows.tolist(), strict=True):
-            if fault >= 0:
-                if self._faults.count[fault] == 0:
-                    self._faults.first_frame[fault] = m.frame[row]
-                self._faults.count[fault] += 1
-        return values, faults
+        columns = decoder.columns(memory, np.where(there, m.body[rows], 0), kept, size)
+        faults = decoder.faults(columns)
+        for row in np.flatnonzero(faults >= 0).tolist():
+            fault = int(faults[row])
+            if self._faults.count[fault] == 0:
+                self._faults.first_frame[fault] = m.frame[rows[row]]
+            self._faults.count[fault] += 1
+        return columns, faults
+
+    def _values(self, batch: Batch, said: Said, direction: int, chosen: Rows) -> list[dict[str, Any]]:
+        """What the chosen ones of the decoded messages say."""
+        decoder = self._decoder(said.kind, direction)
+        if decoder is None or said.columns is None:
+            return [{} for _ in chosen]
+        return decoder.rows(batch.memory, said.columns, chosen)
 
     def _decoder(self, kind: Kind, direction: int) -> RowDecoder | None:
         key = (kind, direction)
@@ -283,6 +309,8 @@ def _remarkable(m: Messages, rows: Rows, followed: tuple[int, ...]) -> NDArray[n
 
 def _groups(m: Messages, rows: Rows) -> Iterator[tuple[Kind, Rows]]:
     """Rows by (program, version, procedure)."""
+    if not len(rows):
+        return
     kinds = np.stack((m.program[rows], m.version[rows], m.procedure[rows]), 1)
     order = np.lexsort((kinds[:, 2], kinds[:, 1], kinds[:, 0]))
     ordered = kinds[order]
@@ -292,5 +320,5 @@ def _groups(m: Messages, rows: Rows) -> Iterator[tuple[Kind, Rows]]:
         yield (program, version, procedure), rows[group]
 
 
-def _row(found: tuple[int, Event]) -> int:
+def _row(found: Found) -> int:
     return found[0]

@@ -25,7 +25,8 @@ from analyzer.tables import I64, Bytes
 from analyzer.words import FETCHED, fetch, views
 
 SPARE = 4  # a word may be written at every byte of what is copied
-PLACES = 1024  # a power of two
+PLACE_BITS = 10
+PLACES, PLACE_SHIFT = 1 << PLACE_BITS, 32 - PLACE_BITS
 Rows = NDArray[np.intp]
 
 
@@ -39,6 +40,10 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def __getitem__(self, number: int) -> bytes:
+        """A value."""
+        return self.data[self.offsets[number] : self.offsets[number + 1]].tobytes()
 
     def __iter__(self) -> Iterator[bytes]:
         """The values, one by one."""
@@ -96,7 +101,7 @@ def find_repeats(
         for at in range(start, start + size - 3, 4):
             h = ((h ^ (int(words[at]) & 0xFFFFFFFF)) * 0x9E3779B1) & 0xFFFFFFFF
             h = h ^ (h >> 15)
-        place = h & (PLACES - 1)
+        place = ((h * 0x85EBCA6B) & 0xFFFFFFFF) >> PLACE_SHIFT
         found = int(places[place])
         if found >= 0:
             other = int(firsts[found])
@@ -158,3 +163,11 @@ def first_of_each(values: NDArray[Any]) -> tuple[NDArray[Any], Rows]:
     first[values[::-1] - low] = np.arange(len(values) - 1, -1, -1)
     met = np.flatnonzero(first >= 0)
     return met + low, first[met]
+
+
+def most_of_each(keys: I64, values: I64) -> Iterator[tuple[int, int]]:
+    """The different keys in order, and the largest value of each."""
+    numbers, which = distinct(keys)
+    most = np.full(len(numbers), values.min(initial=0))
+    np.maximum.at(most, which, values)
+    return zip(numbers.tolist(), most.tolist(), strict=True)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from analyzer.faults import Fault, Faults
 from analyzer.index import drop, find, new_slots, put, refill
@@ -293,7 +293,7 @@ class HandleTable:
 
     # -- who locks ----------------------------------------------------------------------------
 
-    def locked(self, handles: Sequence[int], hosts: Sequence[int]) -> None:
+    def locked(self, handles: ArrayLike, hosts: ArrayLike) -> None:
         """Lock calls of these hosts named these handles."""
         named, by = np.asarray(handles, np.int32), np.asarray(hosts, np.int32)
         named, by = named[named >= 0], by[named >= 0]

@@ -423,6 +423,7 @@ class Ledger:
         for lock in wait.blockers:
             lock.waiters += 1
         file.waits[wait] = None
+        file.awaited = True
         self.waits.append(wait)
         self.waiting.begins(wait)
         self.on_wait(wait)

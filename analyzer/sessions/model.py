@@ -170,6 +170,7 @@ class File:
     unlocks: dict[Owner, list[Operation]] = field(default_factory=dict)  # the last ones, in order
     pending: dict[Operation, None] = field(default_factory=dict)  # UNLOCKs without an answer yet, in order
     unexplained: list[tuple[Operation, Answer]] = field(default_factory=list)
+    awaited: bool = False  # whether anybody ever waited for it
     settled: int = 0  # when the last of the locks that were let go of was granted
 
     def __post_init__(self) -> None:

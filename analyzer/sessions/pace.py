@@ -126,10 +126,7 @@ class Pace:
         """A request of a client, or a copy of one; `opened`: does the capture have the SYN of a flow?"""
         if call.transport == TCP and self._flows.get(call.flow) != (call.src, call.dst, call.sport):
             self._connection(operation, call, opened)
-        pair = (operation.requester, operation.responder)
-        copies = self.copies.get(pair)
-        if copies is None:
-            copies = self.copies[pair] = Copies()
+        copies = self.of(operation.requester, operation.responder)
         if is_new:
             copies.requests += 1
         elif call.time - operation.calls[-2].time > self.mirrored:
@@ -137,6 +134,13 @@ class Pace:
             known = copies.operations
             if len(known) < COPIES_KEPT and (not known or known[-1] is not operation):
                 known.append(operation)
+
+    def of(self, client: int, server: int) -> Copies:
+        """The requests of a client to a server."""
+        copies = self.copies.get((client, server))
+        if copies is None:
+            copies = self.copies[client, server] = Copies()
+        return copies
 
     def resent(self, event: Resent) -> None:
         """NFS calls were sent again; what comes at once is the same packet seen twice."""

@@ -73,11 +73,11 @@ class Rebirths:
         self.latest: dict[tuple[int, int], tuple[int, Lock]] = {}  # count and lock, by client and server
         self._falls: Counter[tuple[int, int]] = Counter()
         self._mounts = mounts
-        self._youngest = FIRST_COOKIE + settings[YOUNG]
+        self.youngest = FIRST_COOKIE + settings[YOUNG]
 
     def is_young(self, request: Operation) -> bool:
         """Whether a request is among the first of a Linux lock module."""
-        return FIRST_COOKIE <= cookie(request) <= self._youngest
+        return FIRST_COOKIE <= cookie(request) <= self.youngest
 
     def granted(self, lock: Lock) -> None:
         """A lock was granted by the answer to its request."""
@@ -86,7 +86,7 @@ class Rebirths:
             return
         key = lock.owner.client, lock.file.server
         last, before = self.latest.get(key, (-1, lock))
-        if count <= last and count <= self._youngest:
+        if count <= last and count <= self.youngest:
             self._falls[key] += 1
             mnt = self._mounted_again(before, lock) if self._falls[key] <= TRIES else None
             if mnt is not None:

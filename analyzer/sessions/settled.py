@@ -23,12 +23,16 @@ from collections.abc import Sequence, Sized
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from analyzer.records.gather import most_of_each
 from analyzer.sessions import operations as op
 from analyzer.sessions.lately import Lately
 from analyzer.sessions.model import File, Lock, Owner
 from analyzer.sessions.operations import LATELY, Operation
 from analyzer.sessions.servers import UNKNOWN
 from analyzer.sessions.spans import Stretch, joined, meet_joined
+from analyzer.tables import I64
 
 if TYPE_CHECKING:
     from analyzer.sessions.world import Sessions
@@ -117,27 +121,44 @@ class Settled:
             kept = sorted([*kept, *last.values()], key=_request)
         locks[:0] = kept
 
-    def _let_go(self, lock: Lock) -> None:
-        self.count += 1
-        file, owner, unlock, end = lock.file, lock.owner, lock.unlock, lock.server_end
-        granted, name = lock.granted.time, (owner.client, owner.caller)
+    def name(self, client: int, caller: bytes, number: int) -> None:
+        """A client used this name for the lock with this number, which is let go of."""
+        name = client, caller
         if name in self.last_use or len(self.last_use) < NAMES_KEPT:
-            self.last_use[name] = max(lock.number, self.last_use.get(name, 0))
-        if end is not None:
-            self._held(file.fh, owner.client, granted, end.time)
-        file.settled = max(file.settled, granted)
-        lock.request.lock, lock.denials = None, ()  # circles, which nobody would collect
-        if unlock is not None:
-            self._release(lock, unlock, file, owner)
+            self.last_use[name] = max(number, self.last_use.get(name, 0))
 
-    def _held(self, fh: int, client: int, since: int, until: int) -> None:
-        """A client had a lock of a file."""
+    def were_held(self, fh: I64, client: I64, since: I64, until: I64) -> None:
+        """Clients had locks of these files that are let go of, ns."""
+        had, holds = self._had, self._holds
+        for pair, last in most_of_each(client << 32 | fh, until):
+            had.new[pair] = max(had.find(pair) or 0, last)
+        order = np.argsort(fh, kind="stable")
+        edges = np.flatnonzero(np.diff(fh[order])) + 1
+        for mine in np.split(order, edges):
+            file = int(fh[mine[0]])
+            known = holds.find(file)
+            known = holds.new[file] = array("q") if known is None else known
+            known.extend((until[mine] - since[mine])[: HOLDS_KEPT - len(known)].tolist())
+
+    def _was_held(self, fh: int, client: int, since: int, until: int) -> None:
         pair, had, holds = _pair(client, fh), self._had, self._holds
         had.new[pair] = max(had.find(pair) or 0, until)
         known = holds.find(fh)
         known = holds.new[fh] = array("q") if known is None else known
         if len(known) < HOLDS_KEPT:
             known.append(until - since)
+
+    def _let_go(self, lock: Lock) -> None:
+        file, owner, unlock, end = lock.file, lock.owner, lock.unlock, lock.server_end
+        granted = lock.granted.time
+        self.count += 1
+        self.name(owner.client, owner.caller, lock.number)
+        if end is not None:
+            self._was_held(file.fh, owner.client, granted, end.time)
+        file.settled = max(file.settled, granted)
+        lock.request.lock, lock.denials = None, ()  # circles, which nobody would collect
+        if unlock is not None:
+            self._release(lock, unlock, file, owner)
 
     def _release(self, lock: Lock, unlock: Operation, file: File, owner: Owner) -> None:
         """What gave a lock back does not keep it, and is forgotten if it gave back nothing else."""

@@ -66,6 +66,7 @@ from analyzer.sessions.settled import Settled
 from analyzer.sessions.shares import Shares
 from analyzer.sessions.sides import OneWay, sides
 from analyzer.sessions.usage import Usage
+from analyzer.sessions.withheld import Withheld
 from analyzer.tables import UDP, Flows, Streams
 
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
@@ -93,7 +94,7 @@ class Sessions:
 
     def __init__(self, table: HandleTable, server_model: str = AUTO, settings: Settings = DEFAULTS) -> None:
         self.settings = settings
-        self._slow = settings[SLOW]
+        self.slow_after = settings[SLOW]
         self.hosts = Hosts()
         self.connections = Connections()
         self.handles = Handles(table)
@@ -106,6 +107,7 @@ class Sessions:
         self.usage = Usage()
         self.shares = Shares()
         self.settled = Settled()
+        self.withheld = Withheld(self)
         self.intrusions = Intrusions(self.ledger, self.settled, self.settings)
         self.fates = Fates(self.ledger)
         self.operations = Operations(self.servers)
@@ -228,6 +230,8 @@ class Sessions:
             self.nlm_flows[call.flow] = [call, call]
         else:
             span[1] = call
+        if call.retransmit_of >= 0:
+            self.withheld.recall(call.retransmit_of)
         operation, new = self.operations.request(call)
         if operation is None:
             self._no_request(call)
@@ -334,6 +338,8 @@ class Sessions:
 
     def _nlm_reply(self, reply: Reply) -> None:
         operation, answer = self.operations.reply(reply)
+        if operation is None and self.withheld.recall(reply.call.serial):
+            operation, answer = self.operations.reply(reply)
         if operation is None:
             return
         if operation.failure is reply:
@@ -357,7 +363,7 @@ class Sessions:
         if kind == "GRANTED":
             self.callbacks.answered(operation, answer)
             return
-        if answer.time - operation.call.time > self._slow:
+        if answer.time - operation.call.time > self.slow_after:
             self.slow.append((operation, answer))
         if kind == "UNLOCK" and status == op.GRANTED:
             self.ledger.answered(operation, answer)  # to all others it is nothing
