@@ -41,10 +41,14 @@ def new_slots(rows: int) -> Slots:
     return np.full(size, FREE, np.int64)
 
 
-def new_stages(rows: int, first: int) -> Slots:
-    """Slots of every size, up to those for `rows` rows: those of size n at `[n : 2 * n]`, `first` in use."""
-    stages = np.zeros(2 * max(first, len(new_slots(rows))), np.int64)
-    stages[first : 2 * first] = FREE
+def new_stages(indexes: int, rows: int, first: int) -> Slots:
+    """For so many indexes slots of every size, up to those for `rows` rows: those of size n at `[n : 2 * n]`,
+    `first` in use. None but these are touched."""
+    last = first
+    while last < 2 * rows:
+        last *= 2
+    stages = np.zeros((indexes, 2 * last), np.int64)
+    stages[:, first : 2 * first] = FREE
     return stages
 
 

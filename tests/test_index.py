@@ -82,7 +82,7 @@ def test_dropping_a_row_that_is_not_there_changes_nothing(mode: Any) -> None:
 @MODES
 def test_going_over_to_the_next_size_keeps_every_row(mode: Any) -> None:
     rows = 64
-    stages, size = new_stages(rows, 16), 16
+    (stages,), size = new_stages(1, rows, 16), 16
     k0, k1 = np.arange(rows, dtype=np.int64) << 24, np.full(rows, 7, np.int64)
     for row in range(rows):
         if 2 * (row + 1) > size:

@@ -116,7 +116,7 @@ def new_calls(capacity: int, answered: int) -> tuple[NDArray[np.int64], NDArray[
         calls[0, list_of(status) + LENGTH_OF] = 0
     calls[0, UNUSED], calls[0, MOST_ANSWERED] = 1, answered
     calls[0, SIZES : SIZES + 2] = FIRST_SIZE
-    return calls, np.stack([new_stages(capacity, FIRST_SIZE), new_stages(capacity, FIRST_SIZE)])
+    return calls, new_stages(2, capacity, FIRST_SIZE)
 
 
 @kernel

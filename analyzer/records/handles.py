@@ -126,16 +126,23 @@ def intern_spans(
 
 
 @kernel
-def first_opaques(words: Any, body: Any, kept: Any, limit: Any, starts: Any, stops: Any) -> None:
-    """Span of the counted opaque at the head of each body; start -1 where there is none."""
+def first_opaques(words: Any, body: Any, kept: Any, status: Any, limit: Any, starts: Any, stops: Any) -> None:
+    """Span of the counted opaque at the head of each body, or behind the `status` 0 there; start -1 where
+    there is none."""
     for i in range(len(body)):
         at = int(body[i])
+        left = int(kept[i])
         starts[i] = -1
         stops[i] = -1
-        if at < 0 or int(kept[i]) < 4:
+        if at < 0 or left < 4:
             continue
+        if status == 1:
+            if left < 8 or word(words, at) != 0:
+                continue
+            at += 4
+            left -= 4
         size = word(words, at)
-        if 0 < size <= limit and 4 + size <= int(kept[i]):
+        if 0 < size <= limit and 4 + size <= left:
             starts[i] = at + 4
             stops[i] = at + 4 + size
 
@@ -264,10 +271,10 @@ class HandleTable:
             self._unmet[[row for row in rows if row >= 0]] = 0
         return rows
 
-    def heads(self, memory: Bytes, body: I64, kept: I64, limit: int) -> tuple[I64, I64]:
-        """Spans of the counted opaque at the head of each body."""
+    def heads(self, memory: Bytes, body: I64, kept: I64, limit: int, status: bool = False) -> tuple[I64, I64]:
+        """Spans of the counted opaque at the head of each body, or behind the status of success there."""
         starts, stops = np.empty(len(body), np.int64), np.empty(len(body), np.int64)
-        self._first(views(memory)[1], body, kept, limit, starts, stops)
+        self._first(views(memory)[1], body, kept, int(status), limit, starts, stops)
         return starts, stops
 
     def _reserve(self, more: int) -> None:

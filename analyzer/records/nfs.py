@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analyzer.index import find, new_slots, put
+from analyzer.index import find, new_slots, put, refill
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
 from analyzer.protocols import REGISTRY
@@ -35,6 +35,7 @@ from analyzer.words import views, word
 
 HANDLE_LIMIT = 64
 NAMES_REMEMBERED = 1 << 18
+FEW_NAMES = 1 << 10  # there is room for at first
 SENT_REMEMBERED = 1 << 16  # calls whose time a copy may ask for; a power of two
 GETATTR, SETATTR, LOOKUP, WRITE, CREATE, MKDIR, SYMLINK, MKNOD = 1, 2, 3, 7, 8, 9, 10, 11
 REMOVE, RMDIR, RENAME, LINK, READDIRPLUS, COMMIT = 12, 13, 14, 15, 17, 21
@@ -132,7 +133,8 @@ class NfsRecords:
         self._k0: I64 = np.zeros(NAMES_REMEMBERED, np.int64)
         self._k1: I64 = np.zeros(NAMES_REMEMBERED, np.int64)
         self._last: I64 = np.zeros(NAMES_REMEMBERED, np.int64)
-        self._slots = new_slots(NAMES_REMEMBERED)
+        self._slots = new_slots(FEW_NAMES)
+        self._refill = compiled_kernel(refill) if compiled else refill
         self._used = 0
         self._verifiers: dict[int, bytes] = {}
         self._sent: I64 = np.zeros(SENT_REMEMBERED, np.int64)  # times of calls by serial number
@@ -276,19 +278,35 @@ class NfsRecords:
 
     def _names(self, memory: Bytes, m: Messages, rows: Rows, procedure: int) -> Iterator[Found]:
         rows = rows[m.call_body[rows] >= 0]
-        wanted = ("status", "fh", "obj_attr_nlink", "obj_attr_size", "obj_attr_fsid", "obj_attr_fileid")
-        result = self._decode(memory, m, rows, procedure, REPLY, wanted)
         asked = self._decode_asked(memory, m, rows, procedure, ("name",))
-        good = (result.values["status"] == 0) & result.valid["fh"] & asked.valid["name"]
-        servers = m.src[rows]
         dirs = self._asked_of(memory, m, rows)
-        fhs = self._spans(memory, result, "fh", good, servers)
-        self._describe(fhs, result, "obj_attr_")
+        fhs = self._given(memory, m, rows, procedure, asked.valid["name"])
         fresh = self._fresh(memory, asked.start["name"], asked.stop["name"], dirs, fhs)
         for i in np.flatnonzero(fresh).tolist():
             row = int(rows[i])
             name = memory[int(asked.start["name"][i]) : int(asked.stop["name"][i])].tobytes()
             yield row, Naming(*_whence(m, row), int(dirs[i]), name, int(fhs[i]), procedure != LOOKUP)
+
+    def _given(self, memory: Bytes, m: Messages, rows: Rows, procedure: int, asked: NDArray[np.bool_]) -> I32:
+        """The handle that each reply gives for the name that was `asked` for. That of a LOOKUP stands behind
+        its status: nothing else is read but of handles that nothing has described yet."""
+        attributes = ("obj_attr_nlink", "obj_attr_size", "obj_attr_fsid", "obj_attr_fileid")
+        servers = m.src[rows]
+        if procedure == LOOKUP:
+            starts, stops = self._handles.heads(
+                memory, m.body[rows], m.body_kept[rows], HANDLE_LIMIT, status=True
+            )
+            fhs = self._handles.intern(memory, np.where(asked, starts, -1), stops, servers)
+            new = self._handles.undescribed(fhs)
+            if len(new):
+                result = self._decode(memory, m, rows[new], procedure, REPLY, attributes)
+                self._describe(fhs[new], result, "obj_attr_")
+            return fhs
+        result = self._decode(memory, m, rows, procedure, REPLY, ("status", "fh", *attributes))
+        good = (result.values["status"] == 0) & result.valid["fh"] & asked
+        fhs = self._spans(memory, result, "fh", good, servers)
+        self._describe(fhs, result, "obj_attr_")
+        return fhs
 
     def _listings(self, memory: Bytes, m: Messages, rows: Rows) -> Iterator[Found]:
         rows = rows[m.call_body[rows] >= 0]
@@ -417,9 +435,7 @@ class NfsRecords:
             self._handles.describe(*described)
 
     def _fresh(self, memory: Bytes, starts: I64, stops: I64, dirs: I32, fhs: I32) -> NDArray[np.int8]:
-        if self._used + len(starts) > NAMES_REMEMBERED:  # forgetting only repeats what was said
-            self._slots[:] = -1
-            self._used = 0
+        self._make_room(len(starts))
         out = np.zeros(len(starts), np.int8)
         memory, words = views(memory)
         self._used = self._novel(
@@ -438,6 +454,14 @@ class NfsRecords:
             out,
         )
         return out
+
+    def _make_room(self, more: int) -> None:
+        """Room for so many more names."""
+        if self._used + more > NAMES_REMEMBERED:  # forgetting only repeats what was said
+            self._slots, self._used = new_slots(more), 0
+        elif 2 * (self._used + more) > len(self._slots):
+            self._slots = new_slots(self._used + more)
+            self._refill(self._slots, self._k0, self._k1, np.arange(self._used), self._used)
 
 
 def _where(m: Messages, row: int) -> tuple[int, int, int, int]:

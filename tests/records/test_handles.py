@@ -119,6 +119,22 @@ def test_heads(table: HandleTable, body: bytes, limit: int, span: bytes | None) 
     assert starts[1] == -1
 
 
+@pytest.mark.parametrize(
+    ("body", "span"),
+    [
+        pytest.param(bytes(4) + b"\0\0\0\3abc", b"abc", id="success"),
+        pytest.param(b"\0\0\0\2\0\0\0\3abc", None, id="failure"),
+        pytest.param(bytes(4) + b"\0\0\0\4abc", None, id="one byte short"),
+        pytest.param(bytes(7), None, id="no count"),
+        pytest.param(b"\0\0\0\4" * 2 + b"abcd", None, id="a count is no status"),
+    ],
+)
+def test_heads_behind_a_status(table: HandleTable, body: bytes, span: bytes | None) -> None:
+    memory = np.frombuffer(body + b"\xbb" * 8, np.uint8).copy()
+    (start,), (stop,) = table.heads(memory, np.array([0]), np.array([len(body)]), 64, status=True)
+    assert (memory[start:stop].tobytes() if start >= 0 else None) == span
+
+
 # -- what is known of files -----------------------------------------------------------------------
 
 
