@@ -20,12 +20,12 @@ from typing import IO, Any, Protocol, Self
 from analyzer.records.calls import Calls, Chunk
 from analyzer.render.cells import Dictionary, cells
 from analyzer.render.columns import head
-from analyzer.render.lines import RowWriter
+from analyzer.render.lines import PIECES, RowWriter
 from analyzer.render.sieve import chosen
 from analyzer.render.view import Filters
 from analyzer.render.worker import Worker
 
-AHEAD = 2  # chunks that wait to be formatted
+AHEAD = 4  # chunks that wait to be formatted
 PIECE = 1 << 16
 """Bytes given to the system at once. More at once are put into larger pages, for which a virtual machine may
 have to ask its host: 0.4 s instead of 0.05 s for a file of 200 MB."""
@@ -57,7 +57,7 @@ class CallsTable:
 
     def _opened(self, compiled: bool) -> _Form:
         if compiled and self._style == "csv":
-            return _Lines(self._stream, self.calls, self._at_work.enter_context(Worker(1)))
+            return _Lines(self._stream, self.calls, self._at_work.enter_context(Worker(PIECES - 1)))
         return _Tables(self._style, self._stream, self.calls)
 
     def finish(self) -> int:
@@ -82,7 +82,8 @@ class _Lines:
     """CSV by the compiled kernel."""
 
     def __init__(self, stream: IO[bytes], calls: Calls, writing: Worker) -> None:
-        """`writing` has room for one piece: while that is written the next is made."""
+        """`writing` has room for all pieces but one, which is made meanwhile: the system may be slow now and
+        then."""
         self._dictionary = Dictionary(calls)
         self._writer = RowWriter(compiled=True)
         self._stream = stream

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -57,6 +58,7 @@ REPEATING = {
 """Columns that mostly say what they said in a row a little before."""
 MOST_WORDS = 8 << 20  # bytes of words that are known at once
 MOST_FORMS = 64
+LAYOUTS = 64  # that are remembered
 UNASKED = -2  # instead of the number of a word
 TRUTHS = ("false", "true")
 
@@ -68,6 +70,7 @@ class Words:
         self._numbers: dict[str, int] = {}
         self._ends = array("q", [0])
         self._data = bytearray()
+        self._laid_out: tuple[I64, Bytes] | None = None
 
     def __len__(self) -> int:
         return len(self._data)
@@ -79,17 +82,20 @@ class Words:
             found = self._numbers[cell] = len(self._numbers)
             self._data += cell.encode()
             self._ends.append(len(self._data))
+            self._laid_out = None
         return found
 
     def numbers(self, words: Iterable[str | None]) -> list[int]:
         """The numbers of texts as cells; -1 for None."""
         return [-1 if word is None else self.number(quoted(word)) for word in words]
 
-    def laid_out(self) -> tuple[I64, NDArray[np.uint8]]:
+    def laid_out(self) -> tuple[I64, Bytes]:
         """Where the cells end, the first one behind one that is empty, and their bytes."""
-        data = np.zeros(len(self._data) + SPARE, np.uint8)
-        data[:-SPARE] = self._data
-        return np.array(self._ends, np.int64), data
+        if self._laid_out is None:
+            data = np.zeros(len(self._data) + SPARE, np.uint8)
+            data[:-SPARE] = self._data
+            self._laid_out = np.array(self._ends, np.int64), data
+        return self._laid_out
 
 
 def quoted(word: str) -> str:
@@ -166,14 +172,38 @@ class Dictionary:
 
 def cells(chunk: Chunk, lookups: Lookups) -> Cells:
     """A chunk as it is to be written."""
+    form, present = _forms(chunk)
+    lists = tuple((name, len(numbers)) for name, numbers in lookups.numbers.items())
+    forms, columns, commas = _layout(tuple(chunk.base), tuple(chunk.pieces), present, lists)
+    return Cells(
+        form,
+        forms,
+        columns,
+        commas,
+        chunk.matrix,
+        *_scattered(chunk),
+        np.concatenate(list(lookups.numbers.values())),
+        lookups.word_ends,
+        lookups.words,
+    )
+
+
+@lru_cache(LAYOUTS)
+def _layout(
+    base: tuple[str, ...],
+    pieces: tuple[str, ...],
+    present: tuple[frozenset[str], ...],
+    lists: tuple[tuple[str, int], ...],
+) -> tuple[I64, I64, I64]:
+    """`forms`, `columns` and `commas` of chunks that have these columns, each form some of them, and lists of
+    words of such lengths."""
     firsts: dict[str | None, int] = {None: 0}
     size = 0
-    for name, numbers in lookups.numbers.items():
+    for name, length in lists:
         firsts[name] = size
-        size += len(numbers)
-    form, present = _forms(chunk)
-    slots = {name: 1 << IN_BASE | slot << SLOT for slot, name in enumerate(chunk.base)}
-    slots |= {name: slot << SLOT for slot, name in enumerate(chunk.pieces)}
+        size += length
+    slots = {name: 1 << IN_BASE | slot << SLOT for slot, name in enumerate(base)}
+    slots |= {name: slot << SLOT for slot, name in enumerate(pieces)}
     ends, columns, behind = [0], array("q"), array("q")
     for there in present:
         commas = 0
@@ -194,20 +224,10 @@ def cells(chunk: Chunk, lookups: Lookups) -> Cells:
             commas += 1
         ends.append(len(columns))
         behind.append(commas - 1)
-    return Cells(
-        form,
-        np.array(ends, np.int64),
-        np.array(columns, np.int64),
-        np.array(behind, np.int64),
-        chunk.matrix,
-        *_scattered(chunk),
-        np.concatenate(list(lookups.numbers.values())),
-        lookups.word_ends,
-        lookups.words,
-    )
+    return np.array(ends, np.int64), np.array(columns, np.int64), np.array(behind, np.int64)
 
 
-def _forms(chunk: Chunk) -> tuple[I64, list[set[str]]]:
+def _forms(chunk: Chunk) -> tuple[I64, tuple[frozenset[str], ...]]:
     """The form of each row, which goes by its procedure, and the columns of each form."""
     names, form = distinct(chunk.base["procedure"])
     form = np.minimum(form, MOST_FORMS - 1)
@@ -215,10 +235,11 @@ def _forms(chunk: Chunk) -> tuple[I64, list[set[str]]]:
     present = [set(chunk.base) for _ in range(count)]
     for column, pieces in chunk.pieces.items():
         for piece in pieces:
-            rows = piece.rows[:1] if piece.which is None else piece.rows
-            for number in np.flatnonzero(np.bincount(form[rows], minlength=count)).tolist():
+            met = np.zeros(count, np.bool_)
+            met[form[piece.rows[:1] if piece.which is None else piece.rows]] = True
+            for number in np.flatnonzero(met).tolist():
                 present[number].add(column)
-    return form, present
+    return form, tuple(map(frozenset, present))
 
 
 def _list_name(column: Column) -> str | None:

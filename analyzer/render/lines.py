@@ -32,7 +32,8 @@ WIDEST = (21, 20, 33, 25)  # bytes of the longest cell of the kinds before WORD
 NULL, NO_MOMENT = -1, -(2**63)  # in `base`: of numbers and words, of times
 KIND, IN_BASE, COMMAS, SLOT, FIRST = 0, 4, 8, 16, 32  # from which bit on a number says what a column is
 
-ROOM = 1 << 20  # bytes written at a time
+ROOM = 1 << 19  # bytes written at a time
+PIECES = 4  # of as many that are there at once
 AHEAD = 64  # rows looked at at once
 RUNS = 1 << 9  # runs remembered, a power of two
 RUN_BYTES = 256  # of the longest one that is
@@ -451,10 +452,10 @@ class RowWriter:
         self._runs = np.empty((RUNS, RUN_VALUES + MOST_IN_RUN), np.int64)
         self._run_texts = np.zeros(RUNS * RUN_BYTES + SPARE, np.uint8)
         self._wanted = np.empty(MOST_IN_RUN, np.int64)
-        self._outs = [np.empty(0, np.uint8), np.empty(0, np.uint8)]
+        self._outs = [np.empty(0, np.uint8) for _ in range(PIECES)]
 
     def lines(self, cells: Cells, rows: NDArray[np.intp]) -> Iterator[memoryview]:
-        """The lines of some rows, in pieces; each is overwritten when the next but one is asked for."""
+        """The lines of some rows, in pieces; each is overwritten when `PIECES` more are asked for."""
         widest = _widest(cells)
         head, done = self._head, 0
         self._runs[:, RUN_OF] = -1  # numbers mean other words and texts now
@@ -485,11 +486,12 @@ class RowWriter:
             yield out[:size].data
 
     def _turn(self, size: int) -> Bytes:
-        """The buffer that the last piece is not in, of this size at least."""
-        self._outs.reverse()
-        if len(self._outs[0]) < size:
-            self._outs[0] = np.empty(size, np.uint8)
-        return self._outs[0]
+        """The buffer that the oldest piece is in, of this size at least."""
+        out = self._outs.pop(0)
+        if len(out) < size:
+            out = np.empty(size, np.uint8)
+        self._outs.append(out)
+        return out
 
 
 def _widest(cells: Cells) -> int:
