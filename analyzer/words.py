@@ -5,7 +5,7 @@ In: memory. Out: a window on it, of which item i is the word at byte i.
 Theory. One load and one check of bounds instead of four: words have no alignment here, and the window is
 little-endian, as loads are.
 
-Never: copies (but of fewer than five bytes).
+Never: copies (but of a few bytes).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from analyzer.kernels import kernel
 from analyzer.tables import Bytes
 
 Words = NDArray[np.uint32]
+Eights = NDArray[np.int64]
 FETCHED = 64  # spans looked at at once
 LINE = 64  # bytes
 
@@ -26,11 +27,23 @@ LINE = 64  # bytes
 def views(memory: Bytes) -> tuple[Bytes, Words]:
     """The memory and the words in it, one at every byte, in the one form the kernel is compiled for:
     read-only, and neither aligned nor contiguous, as NumPy takes fewer than two words to be."""
-    if len(memory) < 5:
-        memory = np.concatenate([memory, np.zeros(5 - len(memory), np.uint8)])
+    memory = _read_only(memory, 5)
+    return memory, np.ndarray(len(memory) - 3, np.dtype("<u4"), memory, strides=(1,))
+
+
+def wide_views(memory: Bytes) -> tuple[Bytes, Eights]:
+    """As `views`, with eight bytes at every place."""
+    memory = _read_only(memory, 9)
+    return memory, np.ndarray(len(memory) - 7, np.dtype("<i8"), memory, strides=(1,))
+
+
+def _read_only(memory: Bytes, least: int) -> Bytes:
+    """The memory, of `least` bytes at least."""
+    if len(memory) < least:
+        memory = np.concatenate([memory, np.zeros(least - len(memory), np.uint8)])
     memory = memory.view()
     memory.flags.writeable = False
-    return memory, np.ndarray(len(memory) - 3, np.dtype("<u4"), memory, strides=(1,))
+    return memory
 
 
 @kernel

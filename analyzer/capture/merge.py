@@ -84,8 +84,11 @@ class Places:
         """File and number of each frame; -1 where that is not known."""
         with self._lock:
             first, file, number = (np.array(column) for column in (self._first, self._file, self._number))
-        if not len(first):
+        if not len(first) or not len(frames):
             return np.full(len(frames), -1, np.int64), np.full(len(frames), -1, np.int64)
+        low, high = np.searchsorted(first, (frames.min(), frames.max()), "right") - 1
+        if low == high >= 0:  # all of one run, as nearly always
+            return np.full(len(frames), file[low]), number[low] + frames - first[low]
         run = np.searchsorted(first, frames, "right") - 1
         known = run >= 0
         return np.where(known, file[run], -1), np.where(known, number[run] + frames - first[run], -1)

@@ -28,6 +28,7 @@ from analyzer.protocols.rpc import AUTH_FLAVORS, AUTH_SYS, AUTH_SYS_BODY, RPC_ST
 from analyzer.records.fields import NAMED_HANDLES, Kind, Part, recipe
 from analyzer.records.gather import Gatherer, Texts, distinct, first_of_each
 from analyzer.records.handles import HandleTable
+from analyzer.records.kinds import Kinds
 from analyzer.schema.batch import Decoder
 from analyzer.schema.program import CALL, REPLY
 from analyzer.tables import I32, I64, Bytes, Messages
@@ -66,6 +67,8 @@ OF_ORPHAN = {
     "server_port": "sport",
     "reply_bytes": "size",
 }
+OF_REPLY = ("reply_frame", "retransmit_of", "rpc_status", "reply_bytes")
+"""Those that are known later, if ever."""
 NOT_OF_ORPHANS = ("call_frame", "call_first_frame", "retransmits", "call_bytes")
 
 Rows = NDArray[np.intp]
@@ -118,7 +121,7 @@ class Chunk:
     rows: int
     matrix: I64
     base: dict[str, I64]
-    serials: I64  # of the calls among the rows
+    first_serial: int  # of the calls among the rows, which follow each other
     call_rows: Rows  # their rows
     open: int
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
@@ -140,7 +143,7 @@ class Calls:
         self._decoders: dict[tuple[Kind, int], tuple[Decoder, tuple[Part, ...]] | None] = {}
         self._credentials: Decoder | None = None
         self._gatherer: Gatherer | None = None
-        self._frames: I64 = np.full(1, -1, np.int64)
+        self._frames: I64 = np.zeros(REMEMBERED, np.int64)  # of calls, by serial number
         self._newest = -1
         self.late = 0
         self.words: dict[str, Vocabulary] = {}
@@ -156,7 +159,7 @@ class Calls:
         if not count:
             return None
         m = Messages._make(column[:count] for column in messages)
-        kinds = _Kinds(m)
+        kinds = Kinds(m, engine.compiled)
         chunk = self._chunk(m, kinds)
         if chunk.rows:
             self._chunks.append(chunk)
@@ -187,15 +190,17 @@ class Calls:
 
     # -- rows ---------------------------------------------------------------------------------
 
-    def _chunk(self, m: Messages, kinds: _Kinds) -> Chunk:
+    def _chunk(self, m: Messages, kinds: Kinds) -> Chunk:
         """Rows of a block, with all that does not need decoding."""
         rows = np.flatnonzero((m.reply == 0) | (m.call < 0))
         is_call = m.reply[rows] == 0
         calls, orphans = rows[is_call], np.flatnonzero(~is_call)
-        matrix = np.full((len(BASE), len(rows)), -1, np.int64)
+        matrix = np.empty((len(BASE), len(rows)), np.int64)
         base = dict(zip(BASE, matrix, strict=True))
+        for column in OF_REPLY:
+            base[column][:] = -1
         for column, source in OF_CALL.items():
-            base[column][:] = getattr(m, source)[rows]
+            np.take(getattr(m, source), rows, out=base[column], mode="clip")
         base["file"][:], base["frame_in_file"][:] = self._file(m.frame[rows])
         base["latency"][:] = NO_REPLY
         base["transport"][:] = self.vocabulary("transport").codes(
@@ -211,8 +216,9 @@ class Calls:
         for column, source in OF_ORPHAN.items():
             base[column][orphans] = getattr(m, source)[rows[orphans]]
         base["rpc_status"][orphans] = self._rpc_status(m.status[rows[orphans]])
-        chunk = Chunk(len(rows), matrix, base, m.call[calls], np.flatnonzero(is_call), len(calls))
-        self._remember(m, calls)
+        first_serial = int(m.call[calls[0]]) if len(calls) else 0
+        chunk = Chunk(len(rows), matrix, base, first_serial, np.flatnonzero(is_call), len(calls))
+        self._remember(m.frame[calls], first_serial)
         self._mark_copies(m, calls, chunk)
         return chunk
 
@@ -223,7 +229,7 @@ class Calls:
         codes = [self.vocabulary("file").code(number, path) for number, path in enumerate(places.paths)]
         return np.array([*codes, -1], np.int32)[files], numbers
 
-    def _kinds(self, kinds: _Kinds, rows: Rows) -> tuple[I32, I32]:
+    def _kinds(self, kinds: Kinds, rows: Rows) -> tuple[I32, I32]:
         """Program and procedure, as the standards call them."""
         programs, procedures = np.full(len(rows), -1, np.int32), np.full(len(rows), -1, np.int32)
         for kind, group in kinds.groups(rows):
@@ -238,19 +244,15 @@ class Calls:
     def _rpc_status(self, status: I64) -> I32:
         return self.vocabulary("rpc_status").codes(status, lambda number: RPC_STATUS.get(number, str(number)))
 
-    def _remember(self, m: Messages, calls: Rows) -> None:
-        if not len(calls):
+    def _remember(self, frames: I64, first_serial: int) -> None:
+        """The frames of calls that follow each other."""
+        if not len(frames):
             return
-        serials = m.call[calls]
-        self._newest = int(serials[-1])
-        size = len(self._frames)
-        if self._newest >= size and size < REMEMBERED:
-            while size <= self._newest and size < REMEMBERED:
-                size *= 2
-            bigger = np.full(size, -1, np.int64)
-            bigger[: len(self._frames)] = self._frames  # none has been overwritten yet
-            self._frames = bigger
-        self._frames[serials % size] = m.frame[calls]
+        self._newest = first_serial + len(frames) - 1
+        at = first_serial % REMEMBERED
+        room = min(REMEMBERED - at, len(frames))
+        self._frames[at : at + room] = frames[:room]
+        self._frames[: len(frames) - room] = frames[room:]
 
     def _mark_copies(self, m: Messages, calls: Rows, chunk: Chunk) -> None:
         """Copies name their first call, which counts them."""
@@ -258,8 +260,8 @@ class Calls:
         if not len(copies):
             return
         firsts = m.retransmit_of[calls[copies]]
-        known = firsts > self._newest - len(self._frames)
-        frames = np.where(known, self._frames[firsts % len(self._frames)], -1)
+        known = firsts > self._newest - REMEMBERED
+        frames = np.where(known, self._frames[firsts % REMEMBERED], -1)
         chunk.base["retransmit_of"][chunk.call_rows[copies]] = frames
         for where, rows, _ in self._located(firsts, [*self._chunks, chunk]):
             np.add.at(where.base["retransmits"], rows, 1)
@@ -267,17 +269,14 @@ class Calls:
     def _located(self, serials: I64, chunks: list[Chunk]) -> Iterator[tuple[Chunk, Rows, Rows]]:
         """Chunks that hold these calls: their rows there, and which of `serials` they are."""
         for chunk in chunks:
-            if not len(chunk.serials):
-                continue
-            at = np.searchsorted(chunk.serials, serials)
-            at[at == len(chunk.serials)] = 0
-            mine = np.flatnonzero(chunk.serials[at] == serials)
+            at = serials - chunk.first_serial
+            mine = np.flatnonzero((at >= 0) & (at < len(chunk.call_rows)))
             if len(mine):
                 yield chunk, chunk.call_rows[at[mine]], mine
 
     # -- decoding -----------------------------------------------------------------------------
 
-    def _ask(self, memory: Bytes, m: Messages, kinds: _Kinds, chunk: Chunk) -> None:
+    def _ask(self, memory: Bytes, m: Messages, kinds: Kinds, chunk: Chunk) -> None:
         """What the calls say: credentials and arguments."""
         calls = np.flatnonzero(m.reply == 0)
         self._identify(memory, m, calls, chunk)
@@ -308,7 +307,7 @@ class Calls:
         some, good = _those(named, rows, which)
         chunk.add("machine", some, self._gatherer.texts(memory, starts, stops, is_hex=False), good)
 
-    def _answer(self, memory: Bytes, m: Messages, kinds: _Kinds) -> None:
+    def _answer(self, memory: Bytes, m: Messages, kinds: Kinds) -> None:
         """What the replies say goes into the rows of their calls; the first reply to a call counts."""
         replies = np.flatnonzero((m.reply == 1) & (m.call >= 0))
         if not len(replies):
@@ -323,7 +322,7 @@ class Calls:
         self.late += len(serials) - found
 
     def _fill(
-        self, memory: Bytes, m: Messages, kinds: _Kinds, replies: Rows, chunk: Chunk, rows: Rows
+        self, memory: Bytes, m: Messages, kinds: Kinds, replies: Rows, chunk: Chunk, rows: Rows
     ) -> None:
         base = chunk.base
         base["reply_frame"][rows] = m.frame[replies]
@@ -354,8 +353,7 @@ class Calls:
         start = m.body[messages]
         found = decoder[0].decode(memory, start, start + m.body_kept[messages], m.body_size[messages])
         for part in decoder[1]:
-            valid = found.valid[part.wire]
-            good = None if valid.all() else np.flatnonzero(valid)
+            good = None if found.valid.is_everywhere(part.wire) else np.flatnonzero(found.valid[part.wire])
             some = rows if good is None else rows[good]
             if not len(some):
                 continue
@@ -389,31 +387,6 @@ class Calls:
             made = Decoder(body, [part.wire for part in parts], self._engine.compiled)
             self._decoders[key] = (made, parts)
         return self._decoders[key]
-
-
-class _Kinds:
-    """The messages of a block by program, version and procedure."""
-
-    def __init__(self, m: Messages) -> None:
-        code = np.zeros(len(m.program), np.intp)
-        for column in (m.program, m.version, m.procedure):
-            unique, place = distinct(column)
-            code = code * len(unique) + place
-        _, code = distinct(code)
-        _, first = first_of_each(code)
-        numbers = (column[first].tolist() for column in (m.program, m.version, m.procedure))
-        self._kinds: list[Kind] = list(zip(*numbers, strict=True))
-        self._code = code.astype(np.uint16) if len(first) < 1 << 16 else code  # quicker to sort
-
-    def groups(self, rows: Rows) -> Iterator[tuple[Kind, Rows]]:
-        """Indices of `rows` that are of one kind, by kind."""
-        if not len(rows):
-            return
-        code = self._code[rows]
-        order = np.argsort(code, kind="stable")
-        ordered = code[order]
-        for group in np.split(order, np.flatnonzero(ordered[1:] != ordered[:-1]) + 1):
-            yield self._kinds[code[group[0]]], group
 
 
 def _taken(values: NDArray[Any], good: Rows | None) -> NDArray[Any]:

@@ -22,9 +22,9 @@ from analyzer.frozen import frozen
 from analyzer.kernels import compiled as compiled_kernel
 from analyzer.kernels import kernel
 from analyzer.tables import I64, Bytes
-from analyzer.words import FETCHED, fetch, views
+from analyzer.words import FETCHED, fetch, wide_views
 
-SPARE = 4  # a word may be written at every byte of what is copied
+SPARE = 8  # eight bytes may be written at every byte of what is copied
 PLACE_BITS = 10
 PLACES, PLACE_SHIFT = 1 << PLACE_BITS, 32 - PLACE_BITS
 Rows = NDArray[np.intp]
@@ -52,16 +52,16 @@ class Texts:
 
 
 @kernel
-def copy_spans(memory: Any, words: Any, starts: Any, offsets: Any, out: Any, out_words: Any) -> None:
+def copy_spans(memory: Any, eights: Any, starts: Any, offsets: Any, out: Any, out_eights: Any) -> None:
     """Copy each span to its place."""
     for i in range(len(starts)):
         source = int(starts[i])
         at = int(offsets[i])
         stop = int(offsets[i + 1])
-        while at + 4 <= stop:
-            out_words[at] = words[source]
-            at += 4
-            source += 4
+        while at + 8 <= stop:
+            out_eights[at] = eights[source]
+            at += 8
+            source += 8
         while at < stop:
             out[at] = memory[source]
             at += 1
@@ -69,13 +69,13 @@ def copy_spans(memory: Any, words: Any, starts: Any, offsets: Any, out: Any, out
 
 
 @kernel
-def is_same(memory: Any, words: Any, one: Any, other: Any, size: Any) -> Any:
+def is_same(memory: Any, eights: Any, one: Any, other: Any, size: Any) -> Any:
     """Whether two spans have the same bytes."""
     done = 0
-    while done + 4 <= size:
-        if int(words[one + done]) != int(words[other + done]):
+    while done + 8 <= size:
+        if int(eights[one + done]) != int(eights[other + done]):
             return False
-        done += 4
+        done += 8
     while done < size:
         if int(memory[one + done]) != int(memory[other + done]):
             return False
@@ -85,7 +85,7 @@ def is_same(memory: Any, words: Any, one: Any, other: Any, size: Any) -> Any:
 
 @kernel
 def find_repeats(
-    memory: Any, words: Any, starts: Any, sizes: Any, places: Any, firsts: Any, which: Any
+    memory: Any, eights: Any, starts: Any, sizes: Any, places: Any, firsts: Any, which: Any
 ) -> Any:
     """Number the spans, those that repeat one alike: its number in `which`; `firsts` has a span of each.
 
@@ -94,18 +94,21 @@ def find_repeats(
     count = 0
     for i in range(len(starts)):
         if i % FETCHED == 0:
-            which[i] = fetch(words, starts, i)
+            which[i] = fetch(eights, starts, i) & 1
         start = int(starts[i])
         size = int(sizes[i])
         h = size
-        for at in range(start, start + size - 3, 4):
-            h = ((h ^ (int(words[at]) & 0xFFFFFFFF)) * 0x9E3779B1) & 0xFFFFFFFF
+        for at in range(start, start + size - 7, 8):
+            eight = int(eights[at])
+            h = ((h ^ eight ^ (eight >> 29)) * 0x9E3779B1) & 0xFFFFFFFF
             h = h ^ (h >> 15)
+        for at in range(start + (size & ~7), start + size):
+            h = ((h ^ (int(memory[at]) & 0xFF)) * 0x9E3779B1) & 0xFFFFFFFF
         place = ((h * 0x85EBCA6B) & 0xFFFFFFFF) >> PLACE_SHIFT
         found = int(places[place])
         if found >= 0:
             other = int(firsts[found])
-            if int(sizes[other]) != size or not is_same(memory, words, start, int(starts[other]), size):
+            if int(sizes[other]) != size or not is_same(memory, eights, start, int(starts[other]), size):
                 found = -1
         if found < 0:
             found = count
@@ -129,22 +132,26 @@ class Gatherer:
         np.cumsum(stops - starts, out=offsets[1:])
         size = int(offsets[-1])
         data = np.empty(size + SPARE, np.uint8)
-        out_words = np.ndarray(size + 1, np.dtype("<u4"), data, strides=(1,))
-        self._copy(*views(memory), np.ascontiguousarray(starts), offsets, data, out_words)
+        out = np.ndarray(size + 1, np.dtype("<i8"), data, strides=(1,))
+        self._copy(*wide_views(memory), np.ascontiguousarray(starts), offsets, data, out)
         return Texts(data[:size], offsets, is_hex)
 
     def repeats(self, memory: Bytes, starts: I64, sizes: I64) -> tuple[Rows, Rows]:
         """Distinct spans (indices of one of each, some perhaps twice), and which of them each span is."""
         firsts, which = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
         places = np.full(PLACES, -1, np.int64)
-        count = self._repeats(*views(memory), starts, sizes, places, firsts, which)
+        count = self._repeats(*wide_views(memory), starts, sizes, places, firsts, which)
         return firsts[:count], which
 
 
 def distinct(values: NDArray[Any]) -> tuple[NDArray[Any], Rows]:
     """The different numbers in order, and which of them each is; quick where they lie close together."""
-    low = int(values.min(initial=0))
-    span = int(values.max(initial=0)) - low + 1
+    if not len(values):
+        return values, np.zeros(0, np.intp)
+    low = int(values.min())
+    span = int(values.max()) - low + 1
+    if span == 1:
+        return values[:1], np.zeros(len(values), np.intp)
     if span > 4 * len(values) + 64:
         return np.unique(values, return_inverse=True)
     shifted = values - low

@@ -28,7 +28,7 @@ from analyzer.records.batch import Batch, Identity, Said
 from analyzer.records.gather import Gatherer, Texts, is_same
 from analyzer.schema.rows import Bools
 from analyzer.tables import I64, Bytes
-from analyzer.words import views
+from analyzer.words import views, wide_views
 
 STANDING, TEST, LOCK, CANCEL, UNLOCK = range(5)  # kinds: what stands since before the block, and procedures
 MOST_STANDING = 64  # at once on one file; where there are more, all its locks become objects
@@ -104,7 +104,7 @@ def find_lives(
     until: Any,
     plain: Any,
     memory: Any,
-    words: Any,
+    eights: Any,
     start: Any,
     stop: Any,
     stand: Any,
@@ -150,7 +150,7 @@ def find_lives(
                     int(plain[i]) == 0
                     or int(whom[i]) != int(whom[j])
                     or size != int(stop[j]) - int(start[j])
-                    or not is_same(memory, words, int(start[i]), int(start[j]), size)
+                    or not is_same(memory, eights, int(start[i]), int(start[j]), size)
                 ):
                     plain[j] = 0
                 continue
@@ -257,7 +257,7 @@ class Lives:
             np.concatenate([after, r.reply]),
             np.concatenate([np.full(before, FOREVER), until]),
             np.concatenate([np.zeros(before, np.int64), plain]),
-            *views(r.batch.memory),
+            *wide_views(r.batch.memory),
             np.concatenate([np.zeros(before, np.int64), start]),
             np.concatenate([np.zeros(before, np.int64), stop]),
             np.empty(MOST_STANDING, np.int64),

@@ -78,8 +78,8 @@ class Decoder:
         Without `sizes` every message is taken as whole, but bulk data may still end early.
         """
         memory, words = views(memory)
-        starts, stops = np.array(starts, np.int64), np.array(stops, np.int64)
-        known = np.full(len(starts), -1, np.int64) if sizes is None else np.array(sizes, np.int64)
+        starts, stops = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(stops, np.int64)
+        known = np.full(len(starts), -1) if sizes is None else np.ascontiguousarray(sizes, np.int64)
         faults, ends = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
         base = len(starts) * self._width
         capacity = max(64, 2 * len(starts)) if self._child_width else 0

@@ -31,11 +31,18 @@ class Valid(Mapping[str, Bools]):
         self._bits = bits
         self._layout = layout
         self._made: dict[str, Bools] = {}
+        self._everywhere: int | None = None  # bits that all rows have
 
     def __getitem__(self, name: str) -> Bools:
         if name not in self._made:
             self._made[name] = (self._bits & np.int64(1 << self._layout.slots[name].bit)) != 0
         return self._made[name]
+
+    def is_everywhere(self, name: str) -> bool:
+        """Whether a column was there in every row."""
+        if self._everywhere is None:
+            self._everywhere = int(np.bitwise_and.reduce(self._bits))
+        return bool(self._everywhere & 1 << self._layout.slots[name].bit)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layout.slots)
@@ -58,7 +65,7 @@ class Columns:
     values: Mapping[str, Ints]
     start: Mapping[str, Ints]
     stop: Mapping[str, Ints]
-    valid: Mapping[str, Bools]
+    valid: Valid
     fault: Ints
     end: Ints
     children: Mapping[str, tuple[Ints, Columns]]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from analyzer.kernels import compiled
 from analyzer.records.lives import FOREVER, LOCK, STANDING, TEST, UNLOCK, find_lives
-from analyzer.words import views
+from analyzer.words import wide_views
 
 ROOM = 64
 FAR = 10_000
@@ -65,7 +65,7 @@ def found(requests: list[dict[str, Any]], find: Callable[..., None]) -> list[int
         np.argsort(column("file"), kind="stable"),
         *map(column, ("kind", "file", "client", "svid", "whom", "low", "high", "exclusive", "row", "reply")),
         *map(column, ("until", "plain")),
-        *views(np.frombuffer(OHS, np.uint8)),
+        *wide_views(np.frombuffer(OHS, np.uint8)),
         *np.ascontiguousarray(spans.T),
         np.empty(ROOM, np.int64),
         unlock,
