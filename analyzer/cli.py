@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from analyzer import __version__
+from analyzer.capture.ahead import ask_ahead
 from analyzer.errors import AnalyzerError
 from analyzer.render import asked
 
@@ -70,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `lockscope` with these arguments; return its exit status."""
     try:
         args = parser().parse_args(argv)
+        if hasattr(args, "captures"):
+            ask_ahead(args.captures[0])
         status: int = args.run(args)
         sys.stdout.flush()
     except SystemExit as done:  # --help and --version

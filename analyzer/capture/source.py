@@ -23,13 +23,13 @@ from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
+from analyzer.capture.ahead import AHEAD
 from analyzer.capture.foreign import Converted, is_foreign
 from analyzer.capture.unpack import Unpacker, unpacker_for
 from analyzer.errors import AnalyzerError
 
 HEAD = 6  # bytes that tell what a file is
 STDIN = "-"
-AHEAD = 32 << 20  # bytes that the system is asked to have ready: a block may wait for a disk, many shall not
 PIPE = 1 << 20  # bytes that a pipe may hold (pipe-max-size of proc(5))
 
 
