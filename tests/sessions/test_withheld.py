@@ -438,6 +438,11 @@ def _two_believe_in_another(lab: Lab, db: File) -> None:
     lab.carol.lock(db, 9, 50, 10)
 
 
+def _another_is_found_free(lab: Lab, db: File) -> None:
+    lab.bob.lock(db, 9, 50, 10)
+    lab.carol.test(db, 3, 50, 10)
+
+
 def _two_believed_in_another(lab: Lab, db: File) -> None:
     _two_believe_in_another(lab, db)
     lab.bob.unlock(db, 9, 50, 10)
@@ -473,6 +478,7 @@ EARLIER = [
     _it_is_waited_for,
     _it_was_denied_for_no_reason,
     _two_believe_in_another,
+    _another_is_found_free,
     _two_believed_in_another,
     _another_took_long,
     _many_stand,
