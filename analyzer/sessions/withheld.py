@@ -273,7 +273,6 @@ class Withheld:
             unlock,
         )
         request.lock, unlock.removed = lock, ((lock.start, lock.end, lock),)
-        insort(file.unlocks.setdefault(owner, []), unlock, key=_order)
         insort(ledger.locks, lock, key=_order_of_lock)
         s.settled.count -= 1
 
@@ -310,8 +309,6 @@ def _standing_of(file: File) -> Iterator[tuple[int, int, int, int, bool]]:
     for owner in file.held.owners:
         for low, high, lock in file.held.of(owner):
             yield lock.request.requester, lock.request.svid, low, high, lock.exclusive
-    for unlock in file.pending:
-        yield unlock.requester, unlock.svid, unlock.start, unlock.end, True
 
 
 def _is_first_or_last(r: Requests, locks: I64, unlocks: I64) -> Bools:
@@ -352,10 +349,6 @@ def _restarted(batch: Batch) -> Iterator[int]:
     for said in batch.asked:
         if said.kind[0] == NLM and said.kind[2] in RES:
             yield from batch.messages.src[said.rows].tolist()
-
-
-def _order(operation: Operation) -> int:
-    return operation.order
 
 
 def _order_of_lock(lock: Lock) -> int:

@@ -14,6 +14,7 @@ from analyzer.records.events import Call
 from analyzer.records.lives import MOST_STANDING
 from analyzer.sessions import settled
 from analyzer.sessions.model import Lock
+from analyzer.sessions.operations import Operation
 from analyzer.sessions.rebirths import FIRST_COOKIE
 from analyzer.sessions.world import Sessions
 from tests.findings.lab import Lab
@@ -51,9 +52,23 @@ def both(lab: Lab, tmp_path: Path, *cuts: int) -> tuple[Sessions, Sessions, set[
     whole, small = (_fed(path, kept, cuts) for kept in (True, False))
     assert evaluate(small) == evaluate(whole)
     assert small.ledger.grants == whole.ledger.grants == len(small.ledger.locks) + small.settled.count
-    assert small.pace.copies.keys() == whole.pace.copies.keys()
-    assert all(small.pace.copies[pair].requests == one.requests for pair, one in whole.pace.copies.items())
+    assert _told(small) == _told(whole)
     return whole, small, {lock.request.call.frame for lock in small.ledger.locks}
+
+
+def _told(s: Sessions) -> tuple[object, ...]:
+    """What sessions are told once, or keep the last of."""
+    return (
+        {pair: copies.requests for pair, copies in s.pace.copies.items()},
+        {flow: [call.serial for call in calls] for flow, calls in s.nlm_flows.items()},
+        {pair: (count, lock.request.order) for pair, (count, lock) in s.rebirths.latest.items()},
+        {pair: [one.order for one in firsts.values()] for pair, firsts in _firsts(s).items()},
+        (s.ledger.states, s.ledger.pairs, s.hosts.names),
+    )
+
+
+def _firsts(s: Sessions) -> dict[tuple[int, int], dict[int, Operation]]:
+    return {(host, to): one for host, servers in s.lock_servers.items() for to, one in servers.items()}
 
 
 def _fed(path: Path, whole: bool, cuts: tuple[int, ...]) -> Sessions:
@@ -72,6 +87,17 @@ def test_quiet_locks_are_no_objects(tmp_path: Path) -> None:
     *_, made = both(lab, tmp_path)
     assert not made & {request.frame for request in asked[:-1]}
     assert asked[-1].frame in made
+
+
+def test_the_last_ones_of_a_connection_are_objects(tmp_path: Path) -> None:
+    lab = Lab()
+    db, _ = begun(lab)
+    last_given_back = lab.alice.lock(db, 1, 0, 10)
+    last_granted = lab.alice.lock(db, 2, 20, 10)
+    lab.alice.unlock(db, 2, 20, 10)
+    lab.alice.unlock(db, 1, 0, 10)
+    *_, made = both(lab, tmp_path)
+    assert {last_given_back.frame, last_granted.frame} <= made
 
 
 # -- what makes a lock an object -----------------------------------------------------------------
@@ -496,8 +522,7 @@ def test_what_happened_in_an_earlier_block_counts(
     happens(lab, db)
     cut = lab.world.clock
     quiet(lab, busy)
-    lock = lab.alice.lock(db, 1, 0, 10)
-    lab.alice.unlock(db, 1, 0, 10)
+    lock, _ = [(lab.alice.lock(db, svid, 0, 10), lab.alice.unlock(db, svid, 0, 10))[0] for svid in (1, 2)]
     quiet(lab, busy)
     *_, made = both(lab, tmp_path, cut)
     assert lock.frame in made
