@@ -41,6 +41,7 @@ from analyzer.tables import I64
 if TYPE_CHECKING:
     from analyzer.sessions.world import Sessions
 
+WITHHELD = LOCK, UNLOCK
 MNT = 1
 UNSETTLING = ((NLM, 16), (NLM, 23), (NSM, 6))  # SM_NOTIFY, FREE_ALL, NOTIFY
 

@@ -66,7 +66,7 @@ from analyzer.sessions.settled import Settled
 from analyzer.sessions.shares import Shares
 from analyzer.sessions.sides import OneWay, sides
 from analyzer.sessions.usage import Usage
-from analyzer.sessions.withheld import Withheld
+from analyzer.sessions.withheld import WITHHELD, Withheld
 from analyzer.tables import UDP, Flows, Streams
 
 SLOW = window("slow-answer", 2, "a lock server that is well answers in milliseconds")
@@ -338,7 +338,7 @@ class Sessions:
 
     def _nlm_reply(self, reply: Reply) -> None:
         operation, answer = self.operations.reply(reply)
-        if operation is None and self.withheld.recall(reply.call.serial):
+        if operation is None and reply.call.procedure in WITHHELD and self.withheld.recall(reply.call.serial):
             operation, answer = self.operations.reply(reply)
         if operation is None:
             return
