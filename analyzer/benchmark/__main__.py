@@ -13,11 +13,14 @@ from pathlib import Path
 from analyzer.benchmark import counts, generate, report
 from analyzer.benchmark.measure import CommandFailed, Program, in_turn
 
-LOADS = ("metadata", "bulk", "export")
+LOADS = ("metadata", "bulk", "export", "locks")
 FIELDS = ("frame.number", "rpc.xid", "rpc.msgtyp", "rpc.program", "rpc.procedure")
 """What tshark writes of every message beside our table of all that calls and replies say."""
+OURS = [sys.executable, "-m", "analyzer"]
+DECODING = [*OURS, "export", "--table", "calls", "--format", "csv", "--output", "-"]
 LEAST_PACKETS = 1000
 LEAST_MEGABYTES = 1
+LEAST_REQUESTS = 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,12 +51,15 @@ def captured(load: str, options: argparse.Namespace) -> Path:
     Its name holds a hash of the code that makes it, so an old one is never taken for it.
     """
     content = "metadata" if load == "export" else load
-    amount = options.packets if content == "metadata" else options.megabytes
-    make: Callable[[Path, int], None] = generate.metadata if content == "metadata" else generate.bulk
+    make, amount, unit = {
+        "metadata": (generate.metadata, options.packets, 1),
+        "bulk": (generate.bulk, options.megabytes, 1_000_000),
+        "locks": (generate.locks, options.requests, 1),
+    }[content]
     options.dir.mkdir(parents=True, exist_ok=True)
     path: Path = options.dir / f"{content}-{amount}-{_version()}.pcap"
     if not path.exists():
-        make(path, amount if content == "metadata" else amount * 1_000_000)
+        make(path, amount * unit)
     return path
 
 
@@ -64,16 +70,18 @@ def _version() -> str:
 
 
 def _programs(load: str, capture: Path, tshark: str | None) -> dict[str, Program]:
-    """lockscope, and tshark where it is there, at the same work."""
-    ours = [sys.executable, "-m", "analyzer"]
+    """lockscope, and tshark where it is there, at the same work. Beside `locks`, lockscope with every call
+    decoded and nothing followed."""
+    ours = DECODING
     if load == "export":
-        ours += ["export", "--table", "calls", "--format", "csv", "--output", "-"]
         theirs = ["-T", "fields", *(word for field in FIELDS for word in ("-e", field)), "-Y", "rpc"]
     else:
-        ours += ["analyze", "--format", "json"]
+        ours = [*OURS, "analyze", "--format", "json"]
         theirs = ["-q", "-z", "rpc,programs"]
     count = (counts.exported, counts.fields) if load == "export" else (counts.analyzed, counts.programs)
     programs = {report.OURS: Program([*ours, str(capture)], count[0])}
+    if load == "locks":
+        programs[report.DECODING] = Program([*DECODING, str(capture)], counts.exported)
     if tshark is not None:
         programs[report.THEIRS] = Program([tshark, *theirs, "-r", str(capture)], count[1])
     return programs
@@ -87,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("load", nargs="?", default="all", choices=(*LOADS, "all"))
     packets = "packets of the metadata capture (default: %(default)s)"
     megabytes = "size of the bulk capture (default: %(default)s)"
+    requests = "lock requests of the locks capture (default: %(default)s)"
     runs = "runs of each program after one to warm up (default: %(default)s)"
     kept = "where the captures are kept (default: %(default)s)"
     folder = Path(tempfile.gettempdir()) / "lockscope-benchmark"
@@ -95,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--megabytes", type=_at_least(LEAST_MEGABYTES), default=500, metavar="M", help=megabytes
+    )
+    parser.add_argument(
+        "--requests", type=_at_least(LEAST_REQUESTS), default=200_000, metavar="N", help=requests
     )
     parser.add_argument("--runs", type=_at_least(1), default=5, metavar="R", help=runs)
     parser.add_argument("--dir", type=Path, default=folder, metavar="D", help=kept)

@@ -1,10 +1,11 @@
-"""The two captures of the benchmark: small calls, and large ones.
+"""The captures of the benchmark: small calls, large ones, and locks.
 
-In: how many packets, or bytes. Out: a pcap file, the same byte for byte every time.
+In: how many packets, bytes or lock requests. Out: a pcap file, the same byte for byte every time.
 
 Theory. Eight clients look up the ports, mount an export and work on it. `metadata` is the
 load that costs most per byte, GETATTR, LOOKUP and ACCESS, with one call in fifty to the lock
-manager; `bulk` is READ and WRITE of 64 KiB, with a lock or unlock per thousand packets. At
+manager; `bulk` is READ and WRITE of 64 KiB, with a lock or unlock per thousand packets;
+`locks` is LOCK and UNLOCK of fifty clients, with five other calls to two hundred of them. At
 the end all is unlocked and unmounted: there is nothing to find, only to read.
 
 Only `random()` and `getrandbits()` are drawn: their sequences do not depend on the version
@@ -23,7 +24,8 @@ from pathlib import Path
 
 from analyzer.benchmark.wire import CaptureFile, Connection, Datagrams
 
-CLIENTS = 8
+CLIENTS, LOCKING = 8, 50
+PORTS = 9  # of clients: one more than `CLIENTS`, which count from 1
 FILES = 1000  # the first is the root of the export,
 DIRECTORIES = 50  # so many are directories in it, the others files in these
 BLOCK = 65536
@@ -69,6 +71,18 @@ def bulk(path: Path, size: int) -> None:
         load.end()
 
 
+def locks(path: Path, requests: int) -> None:
+    """So many LOCK and UNLOCK of fifty clients, ten thousand a second."""
+    with _capture(path, step=50) as capture:
+        load = _Load(capture, LOCKING)
+        for number in range(requests):
+            if number % 200 == 0:
+                for _ in range(5):
+                    load.small_call()
+            load.lock_or_unlock()
+        load.end()
+
+
 @contextmanager
 def _capture(path: Path, step: int) -> Iterator[CaptureFile]:
     partial = path.with_name(path.name + ".part")
@@ -106,19 +120,20 @@ def _handle(file_system: bytes, number: int) -> bytes:
 
 
 class _Load:
-    """Eight clients at work on one server."""
+    """Clients at work on one server."""
 
-    def __init__(self, capture: CaptureFile) -> None:
+    def __init__(self, capture: CaptureFile, clients: int = CLIENTS) -> None:
         self._capture = capture
+        self._clients = clients
         self._random = random.Random(1813)
         self._xid = 0x10000000
         file_system = self.noise(16)
         self._handles = [_opaque(_handle(file_system, number)) for number in range(FILES)]
         self._attributes = [_attributes(number) for number in range(FILES)]
-        self._credentials = [_credentials(client) for client in range(CLIENTS + 1)]
+        self._credentials = [_credentials(client) for client in range(clients + 1)]
         self._locks: list[tuple[int, bytes]] = []
         self._locked = 0
-        for client in range(1, CLIENTS + 1):
+        for client in range(1, clients + 1):
             self._look_up_ports(client)
             mounted = _U32(0) + self._handles[0] + _U32(1) + _U32(1)
             self._mount(client, _MNT_FROM, 1, mounted)
@@ -127,8 +142,10 @@ class _Load:
 
     def _connections(self, port: int, server_port: int) -> list[Connection]:
         return [
-            Connection(self._capture, client, port + client, server_port, self._random.getrandbits(32))
-            for client in range(1, CLIENTS + 1)
+            Connection(
+                self._capture, client, port + client % PORTS, server_port, self._random.getrandbits(32)
+            )
+            for client in range(1, self._clients + 1)
         ]
 
     def draw(self, below: int) -> int:
@@ -154,20 +171,20 @@ class _Load:
         link.send(1, _ACCEPTED(self._xid, 1, 0, 0, 0, 0) + results)
 
     def _look_up_ports(self, client: int) -> None:
-        link = Datagrams(self._capture, client, _PORTMAP_FROM + client, 111)
+        link = Datagrams(self._capture, client, _PORTMAP_FROM + client % PORTS, 111)
         for program, port in ((_MOUNT, _MOUNT_PORT), (_NFS, _NFS_PORT), (_NLM, _NLM_PORT)):
             asked = struct.pack("!4I", *program, 6, 0)
             self._exchange(link, client, _PORTMAP, 3, asked, _U32(port))
 
     def _mount(self, client: int, port: int, procedure: int, results: bytes) -> None:
         isn = self._random.getrandbits(32)
-        link = Connection(self._capture, client, port + client, _MOUNT_PORT, isn)
+        link = Connection(self._capture, client, port + client % PORTS, _MOUNT_PORT, isn)
         self._exchange(link, client, _MOUNT, procedure, _opaque(_EXPORT), results)
         link.close()
 
     def small_call(self) -> None:
         """GETATTR in half of the cases, else LOOKUP or ACCESS."""
-        kind, client, number = self.draw(4), self.draw(CLIENTS), self.draw(FILES)
+        kind, client, number = self.draw(4), self.draw(self._clients), self.draw(FILES)
         handle, attributes = self._handles[number], self._attributes[number]
         if kind < 2:
             procedure, arguments, results = 1, handle, _U32(0) + attributes
@@ -184,7 +201,7 @@ class _Load:
 
     def large_call(self, blocks: list[bytes]) -> None:
         """READ or WRITE of one block."""
-        client, number, block = self.draw(CLIENTS), self.draw(FILES), blocks[self.draw(len(blocks))]
+        client, number, block = self.draw(self._clients), self.draw(FILES), blocks[self.draw(len(blocks))]
         place = self._handles[number] + _U64(self.draw(1 << 14) * BLOCK) + _U32(BLOCK)
         attributes = self._attributes[number]
         if self.draw(2):
@@ -197,10 +214,10 @@ class _Load:
 
     def lock_or_unlock(self) -> None:
         """LOCK a range that nobody else asks for, or UNLOCK one that is held."""
-        if len(self._locks) >= CLIENTS and self.draw(2):
+        if len(self._locks) >= self._clients and self.draw(2):
             self._unlock(self._locks.pop(self.draw(len(self._locks))))
             return
-        client = self.draw(CLIENTS)
+        client = self.draw(self._clients)
         self._locked += 1
         owner = _opaque(b"%d@%s" % (self._locked, _name(client + 1)))
         lock = (
@@ -223,13 +240,13 @@ class _Load:
 
     def closing(self) -> int:
         """How many packets `end` will write."""
-        return 2 * len(self._locks) + CLIENTS * (3 + 3 + 8)
+        return 2 * len(self._locks) + self._clients * (3 + 3 + 8)
 
     def end(self) -> None:
         """Release every lock, unmount everywhere, close every connection."""
         for held in self._locks:
             self._unlock(held)
-        for client in range(1, CLIENTS + 1):
+        for client in range(1, self._clients + 1):
             self._mount(client, _UMNT_FROM, 3, b"")
         for link in self._nfs + self._nlm:
             link.close()

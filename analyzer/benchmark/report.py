@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from analyzer.benchmark.measure import Run, Spread
 
-OURS, THEIRS = "lockscope", "tshark"
+OURS, THEIRS, DECODING = "lockscope", "tshark", "decoding"
 
 
 def calls(runs: Mapping[str, Sequence[Run]]) -> dict[str, int]:

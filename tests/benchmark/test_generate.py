@@ -12,16 +12,19 @@ from pathlib import Path
 import pytest
 
 from analyzer.benchmark import counts, generate
+from analyzer.engine import analyze
 
-PACKETS, BYTES = 3000, 3_000_000
+LOADS = ("metadata", "bulk", "locks")
+PACKETS, BYTES, REQUESTS = 3000, 3_000_000, 2000
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("captures")
-    paths = {"metadata": folder / "metadata.pcap", "bulk": folder / "bulk.pcap"}
+    paths = {load: folder / f"{load}.pcap" for load in LOADS}
     generate.metadata(paths["metadata"], PACKETS)
     generate.bulk(paths["bulk"], BYTES)
+    generate.locks(paths["locks"], REQUESTS)
     return paths
 
 
@@ -45,8 +48,9 @@ def _hash(path: Path) -> str:
     [
         ("metadata", "8ccf41caa032c34d29e9bad151e28839970d7e459c24fd41b36b456bf1696721"),
         ("bulk", "6793b21f79e98382e7caa151a9890904fb205e7b73cf77c5d3499bc570b72444"),
+        ("locks", "42247cb7a0b54694ac129cf57f89c8a3f6eaa786044afad3180237c1703185ea"),
     ],
-    ids=["metadata", "bulk"],
+    ids=LOADS,
 )
 def test_the_same_bytes_every_time(made: dict[str, Path], load: str, expected: str) -> None:
     """Figures of two versions, or two machines, compare only if the input is the same."""
@@ -70,7 +74,7 @@ def test_nothing_is_left_half_written(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.pcap"]
 
 
-@pytest.mark.parametrize("load", ["metadata", "bulk"])
+@pytest.mark.parametrize("load", LOADS)
 def test_ip_checksums_are_right(made: dict[str, Path], load: str) -> None:
     for packet in _packets(made[load]):
         total = sum(struct.unpack("!10H", packet[14:34]))
@@ -78,7 +82,7 @@ def test_ip_checksums_are_right(made: dict[str, Path], load: str) -> None:
         assert struct.unpack("!H", packet[16:18])[0] == len(packet) - 14
 
 
-@pytest.mark.parametrize("load", ["metadata", "bulk"])
+@pytest.mark.parametrize("load", LOADS)
 def test_tcp_streams_have_no_hole(made: dict[str, Path], load: str) -> None:
     """Every segment begins where the one before ended, and acknowledges all that was sent."""
     upcoming: dict[bytes, int] = {}
@@ -96,7 +100,7 @@ def test_tcp_streams_have_no_hole(made: dict[str, Path], load: str) -> None:
         upcoming[ends] = (seq + payload + (flags & 1) + (flags >> 1 & 1)) & 0xFFFFFFFF
 
 
-@pytest.mark.parametrize("load", ["metadata", "bulk"])
+@pytest.mark.parametrize("load", LOADS)
 def test_wireshark_reads_every_call(made: dict[str, Path], load: str, tshark: str) -> None:
     def told(*arguments: str) -> str:
         command = [tshark, "-r", str(made[load]), *arguments]
@@ -131,3 +135,10 @@ def test_every_lock_is_released(made: dict[str, Path], tshark: str) -> None:
     owners = {kind: sorted(r.split("\t")[1] for r in rows if r.startswith(f"{kind}\t")) for kind in (2, 4)}
     assert owners[2] == owners[4] != []
     assert len(set(owners[2])) == len(owners[2])
+
+
+def test_fifty_clients_lock_and_nothing_is_found(made: dict[str, Path]) -> None:
+    analysis = analyze([str(made["locks"])])
+    assert analysis.findings == []
+    assert analysis.counts["NLM4 LOCK"] == analysis.counts["NLM4 UNLOCK"] >= REQUESTS // 2
+    assert len({lock.client for lock in analysis.sessions.ledger.locks}) == generate.LOCKING

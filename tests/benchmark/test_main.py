@@ -11,7 +11,8 @@ import pytest
 from analyzer.benchmark import __main__ as benchmark
 from analyzer.benchmark.measure import CommandFailed, Program, Run
 
-COUNTED = {"lockscope": 5, "tshark": 5}
+SMALL = ("--requests", "1000")
+COUNTED = {"lockscope": 5, "decoding": 5, "tshark": 5}
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ def both(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Program], int]
 
 
 def _run(tmp_path: Path, *arguments: str) -> int:
-    return benchmark.main(["--dir", str(tmp_path / "d"), "--packets", "1000", "--megabytes", "1", *arguments])
+    return benchmark.main(
+        ["--dir", str(tmp_path / "d"), "--packets", "1000", "--megabytes", "1", *SMALL, *arguments]
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,17 +58,21 @@ def test_wrong_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "loads"),
     [
-        ([], ["metadata", "bulk", "metadata"]),
-        (["all"], ["metadata", "bulk", "metadata"]),
+        ([], ["metadata", "bulk", "metadata", "locks"]),
+        (["all"], ["metadata", "bulk", "metadata", "locks"]),
         (["bulk"], ["bulk"]),
         (["export"], ["metadata"]),
+        (["locks"], ["locks"]),
     ],
 )
 def test_the_loads(tmp_path: Path, both: Any, arguments: list[str], loads: list[str]) -> None:
     assert _run(tmp_path, "--runs", "2", *arguments) == 0
     captures = [[program.command[-1] for program in programs.values()] for programs, _ in both]
-    assert [Path(ours).name.split("-")[0] for ours, _ in captures] == loads
-    assert all(ours == theirs for ours, theirs in captures)
+    assert [Path(ours).name.split("-")[0] for ours, *_ in captures] == loads
+    assert all(len(set(same)) == 1 for same in captures)
+    assert [list(programs) for programs, _ in both if len(programs) > 2] == [
+        ["lockscope", "decoding", "tshark"] for load in loads if load == "locks"
+    ]
     assert {runs for _, runs in both} == {2}
 
 
@@ -117,4 +124,4 @@ def test_lockscope_and_tshark_count_the_same(
 ) -> None:
     """The real thing, small."""
     assert _run(tmp_path, "--runs", "1") == 0, capsys.readouterr()
-    assert capsys.readouterr().out.count("calls counted: ") == 3
+    assert capsys.readouterr().out.count("calls counted: ") == 4
