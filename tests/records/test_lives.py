@@ -29,10 +29,11 @@ REQUEST = st.fixed_dictionaries(
         "plain": st.sampled_from([True, True, True, False]),
         "whom": st.sampled_from([0, 0, 0, 1]),
         "back": st.sampled_from([-1, 0, 0, 1, 1, 2, 4]),  # requests until a LOCK is given back, -1 never
-        "oh": st.sampled_from([(0, 4), (4, 8), (8, 12), (8, 13)]),  # the first two are alike
+        "oh": st.sampled_from([(0, 12), (12, 24), (24, 36), (24, 37)]),  # the first two are alike
+        "by": st.sampled_from([(0, 12), (12, 24), (24, 36)]),  # the `oh` that gives it back
     }
 )
-OHS = b"1@ab1@ab2@abc"
+OHS = b"1@client.abc1@client.abc1@clieNt.abcd"
 
 
 def rows_of(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -40,7 +41,7 @@ def rows_of(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ordered = sorted(map(dict, requests), key=lambda one: one["kind"] != STANDING)
     for place, one in reversed(list(enumerate(ordered))):
         if one["kind"] == LOCK and one["back"] >= 0:
-            ordered.insert(place + 1 + one["back"], one | {"kind": UNLOCK, "takes": 0})
+            ordered.insert(place + 1 + one["back"], one | {"kind": UNLOCK, "takes": 0, "oh": one["by"]})
     for place, one in enumerate(ordered):
         stands = one["kind"] == STANDING
         one["row"] = -1 if stands else 2 * place
@@ -134,7 +135,8 @@ def test_each_of_many_is_found() -> None:
                 "plain": True,
                 "back": -1,
                 "whom": 0,
-                "oh": (0, 4),
+                "oh": (0, 12),
+                "by": (0, 12),
             }
             for number in range(count)
         ]
