@@ -45,7 +45,7 @@ from analyzer.tables import I32, I64, UDP, Bytes, Messages, first_rows
 FOLLOWED = (PORTMAP, MOUNT, NSM, NLM)
 NAMING = (MOUNT,)
 """Programs of which every message becomes an object: all, or those that name files."""
-CALLS_KEPT = 1 << 15  # for their replies; the reply to an older one tells enough of its call
+CALLS_KEPT = 1 << 14  # for their replies; the reply to an older one tells enough of its call
 IDENTITIES = 4096  # credentials remembered by their bytes
 CALL_COLUMNS = (
     *("call", "frame", "time", "src", "dst", "sport", "dport", "transport", "flow", "side"),

@@ -151,12 +151,17 @@ class Operations:
         self.requests = 0
         self.evicted = 0
 
-    def close(self, most: int) -> tuple[int, list[Operation]]:
-        """Await no more of answered requests, but for the last `most`: the number of the first of these, and
-        the UNLOCKs among the others that gave nothing back."""
+    def close(self, most: int, since: int) -> tuple[int, list[Operation]]:
+        """Await no more of answered requests, but for the last `most` as far as they were sent `since` then:
+        the number of the first of these, and the UNLOCKs among the others that gave nothing back."""
         entries = iter(self.open.items())
         old = list(islice(entries, max(0, len(self.open) - most)))
-        first = next(entries, (0, None))[0]
+        first = since
+        for serial, operation in entries:
+            if serial >= since:
+                first = serial
+                break
+            old.append((serial, operation))
         idle = []
         for serial, operation in old:
             if operation.answers:

@@ -78,7 +78,7 @@ class Settled:
         operations = s.operations
         if operations.requests < self._next:
             return
-        first, idle = operations.close(REQUESTS_KEPT)
+        first, idle = operations.close(REQUESTS_KEPT, s.withheld.since)
         self._spent.update(dict.fromkeys(idle))
         wanted = _wanted(s)
         ledger, is_settled = s.ledger, _IsSettled(s, first, wanted)

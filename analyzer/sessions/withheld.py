@@ -56,6 +56,7 @@ class Block(NamedTuple):
     cookie: Texts
     oh: Texts
     names: list[bytes]
+    requests: int  # before it
     first: int  # number of the first lock
     made: Bools  # of each lock, whether it is an object after all
 
@@ -66,7 +67,17 @@ class Withheld:
     def __init__(self, s: Sessions) -> None:
         self._s = s
         self._blocks: deque[Block] = deque()
-        self._requests = 0  # in these blocks
+
+    @property
+    def since(self) -> int:
+        """Number of a call since which there were more requests than may be repeated, or 0."""
+        return int(self._blocks[0].serials[0]) if self._is_old(0) else 0
+
+    def _is_old(self, number: int) -> bool:
+        """Whether there were that many requests since a block began."""
+        if number >= len(self._blocks):
+            return False
+        return self._s.operations.requests - self._blocks[number].requests >= settled.REQUESTS_KEPT
 
     def take(self, r: Requests | None, lives: Lives, rows: int) -> Bools:
         """Take in the requests `r` of a block as far as that can be done here: which of its `rows` messages
@@ -86,6 +97,8 @@ class Withheld:
         if len(locks):
             self._keep(r, lives, locks, unlocks)
             self._account(r, locks, unlocks, file[locks])
+            while self._is_old(1):
+                self._blocks.popleft()
             for requests in (locks, unlocks):
                 withheld[r.row[requests]] = withheld[r.reply[requests]] = True
         return withheld
@@ -196,6 +209,7 @@ class Withheld:
         for host, at in most_of_each(client, np.arange(len(locks))):
             known.name(host, r.names[r.machine[locks[at]]], ledger.grants + 1 + at)
         ledger.grants += len(locks)
+        s.operations.requests += 2 * len(locks)
         known.count += len(locks)
         pairs, which = distinct(client << 32 | server)
         for pair, number in zip(pairs.tolist(), np.bincount(which).tolist(), strict=True):
@@ -229,13 +243,11 @@ class Withheld:
                 lives.texts(r, "cookie", both),
                 lives.texts(r, "oh", both),
                 r.names,
+                self._s.operations.requests,
                 self._s.ledger.grants + 1,
                 np.zeros(len(locks), np.bool_),
             )
         )
-        self._requests += len(both)
-        while self._requests - len(self._blocks[0].serials) >= settled.REQUESTS_KEPT:
-            self._requests -= len(self._blocks.popleft().serials)
 
     def recall(self, serial: int) -> bool:
         """Make objects of the lock that a call asked for, or gave back, if it was withheld."""
